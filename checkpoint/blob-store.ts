@@ -1,0 +1,23 @@
+/**
+ * Named immutable bytes, and one mutable kind: values moved by compare-and-set. Memory, a directory, S3 and wrappers
+ * around them implement it. Names are '/'-separated, of [A-Za-z0-9._/-]. Errors: `BLOB_NOT_FOUND` (unavailable),
+ * `BLOB_EXISTS` (invalid), `CAS_CONFLICT` (fenced), `STORE_UNAVAILABLE` (unavailable; also when the outcome is unknown).
+ */
+export interface BlobStore {
+  /** Where this is, for messages: `directory /data/x`, `s3://bucket/prefix`, `memory`. */
+  readonly location: string;
+  /** Stores immutable bytes, durable when it resolves. @throws `BLOB_EXISTS` when the name is taken. */
+  put(name: string, bytes: Uint8Array): Promise<void>;
+  get(name: string, range?: { readonly offset: number; readonly length: number }): Promise<Uint8Array>;
+  /** A missing one is not an error. */
+  delete(name: string): Promise<void>;
+  /** Names with this prefix, sorted. */
+  list(prefix: string): Promise<string[]>;
+  /** A mutable value with its version, or undefined when it was never set. */
+  read(name: string): Promise<{ readonly bytes: Uint8Array; readonly version: string } | undefined>;
+  /**
+   * Moves a mutable value only if its version is still `expected` (undefined: only if it was never set). Durable when it
+   * resolves, with the new version. @throws `CAS_CONFLICT`; `STORE_UNAVAILABLE` when the outcome is unknown: then read it.
+   */
+  compareAndSet(name: string, expected: string | undefined, bytes: Uint8Array): Promise<string>;
+}

@@ -1,0 +1,100 @@
+/**
+ * The state SPI: keyed state of one task. Keys belong to key groups; a task owns a range of them. Interfaces only.
+ *
+ * Every method is synchronous and belongs to the task's thread. Keys are canonical bytes (base/columnar key encoding);
+ * the caller passes the key group with the key, so that the hash is computed once per row.
+ */
+
+export interface KeyGroupRange {
+  readonly first: number;
+  /** Inclusive. */
+  readonly last: number;
+}
+
+export interface StateStore {
+  readonly range: KeyGroupRange;
+  /** Fixed-size values of `lanes` float64 each, updated in place: aggregates at memory speed. */
+  laneTable(name: string, lanes: number): LaneTable;
+  /** Values of any size; `sub` keys within a key are ordered bytewise (value state uses the empty one, map state the map's key). */
+  byteTable(name: string): ByteTable;
+  /** Ordered timers: fire by (time, key group, key, namespace), the same order in every run. */
+  timers(name: string): TimerQueue;
+  /** Non-keyed state of the operator: one value per name, replaced as a whole. */
+  operatorValue(name: string): OperatorValue;
+  /**
+   * One immutable delta segment with everything that changed since the newest *completed* snapshot, sorted by
+   * (key group, state, key), canonical bytes. What was born and deleted in between is not in it.
+   * `full`: the segment stands alone and replaces all earlier ones (written when the chain has grown long, or on request).
+   */
+  snapshot(checkpointId: number, options?: { readonly full?: boolean }): StateSegment;
+  /** The checkpoint is complete: its changes need never be written again. */
+  completed(checkpointId: number): void;
+  /** The checkpoint will never complete: its changes belong to the next snapshot. */
+  aborted(checkpointId: number): void;
+  /**
+   * Loads segments, oldest first; entries outside `range` are skipped. Only before first use.
+   * @throws MillraceError `SEGMENT_CORRUPT` (corrupt), `STATE_INCOMPATIBLE` (invalid) naming the state.
+   */
+  restore(segments: readonly Uint8Array[]): void;
+  /** Live entries and bytes, for metrics. */
+  stats(): { readonly entries: number; readonly bytes: number; readonly dirtyEntries: number };
+}
+
+export interface StateSegment {
+  readonly bytes: Uint8Array;
+  readonly full: boolean;
+  readonly entries: number;
+}
+
+/**
+ * Open-addressing table with (key group, key, namespace) -> `lanes` float64. A *slot* is an index that stays valid until
+ * the next `upsert` or `remove`. `namespace` is a float64, e.g. a window's start.
+ */
+export interface LaneTable {
+  readonly lanes: number;
+  /** Lane l of slot s is `values[s * lanes + l]`. Read this property again after each upsert: the table may have grown. */
+  readonly values: Float64Array;
+  /** The slot, made with zeroed lanes when new (`created` tells), and marked dirty. `hash` is the key's 32-bit hash. */
+  upsert(keyGroup: number, hash: number, key: Uint8Array, namespace: number): number;
+  readonly created: boolean;
+  /** The slot or -1. Not marked dirty. */
+  find(keyGroup: number, hash: number, key: Uint8Array, namespace: number): number;
+  /** Marks a found slot dirty before its lanes are changed. */
+  touch(slot: number): void;
+  remove(slot: number): void;
+  keyOf(slot: number): Uint8Array;
+  readonly size: number;
+}
+
+export interface ByteTable {
+  get(keyGroup: number, hash: number, key: Uint8Array, sub: Uint8Array): Uint8Array | undefined;
+  put(keyGroup: number, hash: number, key: Uint8Array, sub: Uint8Array, value: Uint8Array): void;
+  remove(keyGroup: number, hash: number, key: Uint8Array, sub: Uint8Array): void;
+  /** All (sub, value) of one key, ordered by sub. Copies: the table may be changed while iterating. */
+  entries(keyGroup: number, hash: number, key: Uint8Array): readonly (readonly [sub: Uint8Array, value: Uint8Array])[];
+  readonly size: number;
+}
+
+export interface Timer {
+  readonly time: number;
+  readonly keyGroup: number;
+  readonly hash: number;
+  readonly key: Uint8Array;
+  readonly namespace: number;
+}
+
+export interface TimerQueue {
+  /** Registering the same timer twice keeps one. */
+  add(time: number, keyGroup: number, hash: number, key: Uint8Array, namespace: number): void;
+  remove(time: number, keyGroup: number, hash: number, key: Uint8Array, namespace: number): void;
+  /** Removes and returns the first timer with time <= `upTo`, or undefined. */
+  pop(upTo: number): Timer | undefined;
+  /** Time of the first timer, +Infinity when there is none. */
+  readonly next: number;
+  readonly size: number;
+}
+
+export interface OperatorValue {
+  get(): Uint8Array | undefined;
+  set(value: Uint8Array): void;
+}
