@@ -6,7 +6,11 @@
 export interface Disk {
   /** The whole file, or `length` bytes from `offset`; fewer when the file ends before. */
   read(path: string, range?: { readonly offset: number; readonly length: number }): Promise<Uint8Array>;
-  /** Creates the file with these bytes and fdatasyncs it. `exclusive`: DISK_EXISTS when it is there. */
+  /**
+   * Creates the file with these bytes, or replaces its contents, and fdatasyncs it. `exclusive`: DISK_EXISTS when it is
+   * there, and the name is durable too; without it the name of a new file is durable only after a `rename` or `link`.
+   * A failed write leaves no file.
+   */
   write(path: string, bytes: Uint8Array, options?: { readonly exclusive?: boolean }): Promise<void>;
   /** Opens for appending, creating the file when it is not there. */
   append(path: string): Promise<DiskFile>;
@@ -28,7 +32,10 @@ export interface Disk {
 export interface DiskFile {
   readonly path: string;
   append(bytes: Uint8Array): Promise<void>;
-  /** Resolves when all appended bytes would survive a power cut (fdatasync). A failed sync is final: the file is bad. */
+  /**
+   * Resolves when the file and all appended bytes would survive a power cut (fdatasync). A failed append or sync is
+   * final: the file is bad, and every later call fails with the same error.
+   */
   sync(): Promise<void>;
   close(): Promise<void>;
 }

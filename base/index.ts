@@ -3,8 +3,20 @@ export { checksumHex, xxh64 } from './checksum.js';
 export { type Clock, sleep, systemClock, type Timer, yieldTurn } from './clock.js';
 export type { Disk, DiskFile } from './disk.js';
 export { assert, type ErrorDetails, type ErrorKind, MillraceError, type SerializedError } from './errors.js';
+export { heapMemory } from './heap-memory.js';
 export { type Logger, type LogLevel, silentLogger, stderrLogger } from './logger.js';
+export { type MappedMemoryOptions, mappedMemory } from './mapped-memory.js';
+export { mappingLedger, unmapLedger } from './mapping-ledger.js';
+export { claimRunFolder, memoryBackedFolder, releaseRunFolder, sweepDeadRuns } from './memory-folder.js';
 export { type Connection, FRAME_BYTES_MAX, type Listener, type Network } from './network.js';
+export { nodeDisk } from './node-disk.js';
 export type { ProcessControl, ProcessExit, ProcessHandle } from './process-control.js';
 export { type Random, seededRandom, systemRandom } from './random.js';
-export type { SharedMemory, SharedRegion } from './shared-memory.js';
+export { remoteSharedArrayMemory, serveSharedArrayMemory, sharedArrayMemory } from './shared-array-memory.js';
+export { regionOver, type SharedMemory, type SharedRegion } from './shared-memory.js';
+export {
+  type ContractCase,
+  runContractCase,
+  type SharedMemoryPair,
+  sharedMemoryContract,
+} from './shared-memory-contract.js';

@@ -1,0 +1,153 @@
+import {
+  closeSync,
+  fstatSync,
+  ftruncateSync,
+  linkSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  statfsSync,
+  statSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { MillraceError } from './errors.js';
+import { recordMapping } from './mapping-ledger.js';
+import { checkRegionRequest, memoryExists, memoryFull, memoryNotFound } from './memory-region-errors.js';
+import { loadMmap, type Mmap } from './mmap.js';
+import { systemRandom } from './random.js';
+import { regionOver, type SharedMemory, type SharedRegion } from './shared-memory.js';
+
+export interface MappedMemoryOptions {
+  /** An existing folder in memory-backed storage (tmpfs), e.g. `/dev/shm/...`. Never on a disk: a lost page is SIGBUS. */
+  readonly folder: string;
+  /** In a worker thread: where the mappings are recorded, so that its host can unmap them (`mapping-ledger.ts`). */
+  readonly ledger?: SharedArrayBuffer;
+}
+
+/**
+ * Regions are sparse files, one each, that any process may map. Nothing is unmapped while its thread lives; `retire`
+ * puts anonymous memory over a mapping.
+ *
+ * A page is taken from the folder's file system when it is first written, and a write that finds none is SIGBUS. So
+ * `create` counts bytes promised to existing regions but not yet written as used.
+ *
+ * @throws MillraceError `MAPPING_UNAVAILABLE` (unavailable) where memory cannot be mapped.
+ */
+export function mappedMemory(options: MappedMemoryOptions): SharedMemory {
+  return new MappedMemory(options, loadMmap());
+}
+
+interface Mapping {
+  readonly region: SharedRegion;
+  readonly inode: number;
+}
+
+class MappedMemory implements SharedMemory {
+  readonly #folder: string;
+  readonly #ledger: SharedArrayBuffer | undefined;
+  readonly #mmap: Mmap;
+  /** By access and name. */
+  readonly #mappings = new Map<string, Mapping>();
+  readonly #addresses = new WeakMap<SharedRegion, bigint>();
+
+  constructor(options: MappedMemoryOptions, mmap: Mmap) {
+    this.#folder = options.folder;
+    this.#ledger = options.ledger;
+    this.#mmap = mmap;
+  }
+
+  async create(name: string, byteLength: number): Promise<SharedRegion> {
+    checkRegionRequest(name, byteLength);
+    this.#checkFree(name, byteLength);
+    const unfinished = join(this.#folder, `.${systemRandom().nonce()}`);
+    const fd = this.#try(name, () => openSync(unfinished, 'wx+', 0o600));
+    try {
+      ftruncateSync(fd, byteLength);
+      // The name appears only now, with the size already right: nobody opens half a region.
+      this.#try(name, () => linkSync(unfinished, this.#path(name)));
+      return this.#map(name, 'write', fd);
+    } finally {
+      closeSync(fd);
+      rmSync(unfinished, { force: true });
+    }
+  }
+
+  async open(name: string, access: 'read' | 'write'): Promise<SharedRegion> {
+    const fd = this.#try(name, () => openSync(this.#path(name), 'r+'));
+    try {
+      return this.#map(name, access, fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  async remove(name: string): Promise<void> {
+    rmSync(this.#path(name), { force: true });
+    this.#mappings.delete(`read ${name}`);
+    this.#mappings.delete(`write ${name}`);
+  }
+
+  retire(region: SharedRegion): void {
+    const address = this.#addresses.get(region);
+    if (address === undefined) return;
+    this.#addresses.delete(region);
+    for (const key of [`read ${region.name}`, `write ${region.name}`]) {
+      if (this.#mappings.get(key)?.region === region) this.#mappings.delete(key);
+    }
+    this.#mmap.blank(address, region.bytes.length);
+  }
+
+  async list(): Promise<string[]> {
+    return this.#files().map(decodeURIComponent).sort();
+  }
+
+  #map(name: string, access: 'read' | 'write', fd: number): SharedRegion {
+    const { ino, size } = fstatSync(fd);
+    const key = `${access} ${name}`;
+    const known = this.#mappings.get(key);
+    // The inode tells a region from an earlier one of the same name; a mapped file's inode is not reused.
+    if (known?.inode === ino) return known.region;
+    const { address, buffer } = this.#mmap.mapFile(fd, size, access === 'write' ? 'shared' : 'private');
+    if (this.#ledger !== undefined) recordMapping(this.#ledger, address, size);
+    const region = regionOver(name, buffer);
+    this.#mappings.set(key, { region, inode: ino });
+    this.#addresses.set(region, address);
+    return region;
+  }
+
+  #checkFree(name: string, byteLength: number): void {
+    const { bavail, bsize } = this.#try(name, () => statfsSync(this.#folder));
+    let freeBytes = bavail * bsize;
+    for (const file of this.#files()) {
+      const stat = statSync(join(this.#folder, file), { throwIfNoEntry: false });
+      if (stat !== undefined) freeBytes -= Math.max(0, stat.size - stat.blocks * 512);
+    }
+    if (byteLength <= freeBytes) return;
+    const advice = 'give --shm-dir another memory-backed folder, or make this one larger (docker: --shm-size)';
+    throw memoryFull(name, byteLength, this.#folder, Math.max(0, freeBytes), advice);
+  }
+
+  /** File names of complete regions. */
+  #files(): string[] {
+    return readdirSync(this.#folder).filter((file) => !file.includes('.'));
+  }
+
+  #path(name: string): string {
+    // A name may hold anything. Files with a dot are others': unfinished regions, the owner file of a run folder.
+    return join(this.#folder, encodeURIComponent(name).replaceAll('.', '%2E'));
+  }
+
+  #try<T>(name: string, call: () => T): T {
+    try {
+      return call();
+    } catch (e) {
+      const code = (e as NodeJS.ErrnoException).code;
+      if (code === 'EEXIST') throw memoryExists(name, this.#folder);
+      if (code === 'ENOENT') throw memoryNotFound(name, this.#folder);
+      const message = `memory region "${name}" in ${this.#folder}: ${(e as Error).message}`;
+      throw new MillraceError('unavailable', code === 'ENOSPC' ? 'MEMORY_FULL' : 'MEMORY_FAILED', message, {
+        cause: e,
+      });
+    }
+  }
+}
