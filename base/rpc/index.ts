@@ -1,0 +1,16 @@
+export {
+  type AuthenticatedConnection,
+  type AuthenticatedPeer,
+  type AuthOptions,
+  acceptAuthenticated,
+  acceptPeer,
+  connectAuthenticated,
+  connectPeer,
+  PROTOCOL_VERSION,
+} from './auth.js';
+export { memoryNetwork } from './memory-network.js';
+export { type NodeNetworkOptions, nodeNetwork } from './network.js';
+export type { RpcHandler, RpcPeer } from './peer.js';
+export { type RpcPeerOptions, rpcPeer } from './rpc-peer.js';
+export { unixNetwork } from './unix-network.js';
+export { webSocketNetwork } from './web-socket-network.js';
