@@ -40,7 +40,9 @@ const schemas = [...files('.', '.fbs')];
 const folders = new Set(schemas.map((schema) => join(dirname(schema), 'generated')));
 for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 for (const schema of schemas) {
-  execFileSync('flatc', ['--ts', '--gen-object-api', '-o', join(dirname(schema), 'generated'), schema], { stdio: 'inherit' });
+  execFileSync('flatc', ['--ts', '--gen-object-api', '-o', join(dirname(schema), 'generated'), schema], {
+    stdio: 'inherit',
+  });
 }
 for (const folder of folders) {
   for (const path of files(folder, '.ts')) {

@@ -4,7 +4,6 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   renameSync,
   rmSync,
   statfsSync,
@@ -12,6 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { MillraceError } from './errors.js';
+import { isDead, ownIdentity, type ProcessIdentity, processIsAlive } from './process-identity.js';
 
 /**
  * Run folders: each run owns one folder per place (memory-backed, temporary), and what a killed run left behind is
@@ -28,14 +28,6 @@ import { MillraceError } from './errors.js';
 const TMPFS = 0x01021994;
 const RAMFS = 0x858458f6;
 const OWNER_FILE = 'owner.json';
-
-interface Owner {
-  readonly pid: number;
-  /** Field 22 of /proc/<pid>/stat; '' where there is no /proc. */
-  readonly startTime: string;
-  readonly bootId: string;
-  readonly pidNamespace: string;
-}
 
 /** `/dev/shm` where it is memory-backed, else undefined: then memory cannot be mapped between processes. */
 export function memoryBackedFolder(folder = '/dev/shm'): string | undefined {
@@ -63,7 +55,7 @@ export function claimRunFolder(parent: string, runId: string): string {
     checkSafe(root);
     const unnamed = join(root, `.claim-${process.pid}-${randomBytes(8).toString('hex')}`);
     mkdirSync(unnamed, { mode: 0o700 });
-    writeFileSync(join(unnamed, OWNER_FILE), JSON.stringify(ownerOf(process.pid)), { mode: 0o600 });
+    writeFileSync(join(unnamed, OWNER_FILE), JSON.stringify(ownIdentity()), { mode: 0o600 });
     try {
       renameSync(unnamed, claimed);
     } catch (e) {
@@ -136,19 +128,15 @@ function removeTree(folder: string): void {
 }
 
 function ownerIsDead(folder: string, name: string): boolean {
-  let owner: Partial<Owner>;
+  let owner: ProcessIdentity;
   try {
-    owner = JSON.parse(readFileSync(join(folder, OWNER_FILE), 'utf8')) as Partial<Owner>;
+    owner = JSON.parse(readFileSync(join(folder, OWNER_FILE), 'utf8')) as ProcessIdentity;
   } catch {
     // Killed between making the folder and writing its owner: the name tells the process.
     const claiming = /^\.claim-(\d+)-/.exec(name);
-    return claiming !== null && !processExists(Number(claiming[1]));
+    return claiming !== null && !processIsAlive(Number(claiming[1]));
   }
-  if (typeof owner.pid !== 'number') return false;
-  if (owner.bootId !== bootId()) return true;
-  if (owner.pidNamespace !== pidNamespace()) return false;
-  if (!processExists(owner.pid)) return true;
-  return ownerOf(owner.pid).startTime !== owner.startTime;
+  return typeof owner.pid === 'number' && isDead(owner);
 }
 
 function rootFolder(parent: string): string {
@@ -167,41 +155,4 @@ function checkSafe(root: string): void {
   if (isPrivateFolder(lstatSync(root))) return;
   const message = `${root} is not a folder that only this user can enter: remove it, or choose another place`;
   throw new MillraceError('invalid', 'RUN_FOLDER_UNSAFE', message, { context: { path: root } });
-}
-
-function ownerOf(pid: number): Owner {
-  return { pid, startTime: startTime(pid), bootId: bootId(), pidNamespace: pidNamespace() };
-}
-
-/** '' when there is no such process (a zombie is none), or no /proc. */
-function startTime(pid: number): string {
-  const stat = readOr('', () => readFileSync(`/proc/${pid}/stat`, 'utf8'));
-  // Field 2 is the command in parentheses and may hold anything, so count from the last ')': field 3 is the state.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return fields[0] === 'Z' || fields[0] === 'X' ? '' : (fields[19] ?? '');
-}
-
-function processExists(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (e) {
-    return (e as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
-function bootId(): string {
-  return readOr('', () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
-}
-
-function pidNamespace(): string {
-  return readOr('', () => readlinkSync('/proc/self/ns/pid'));
-}
-
-function readOr(otherwise: string, read: () => string): string {
-  try {
-    return read();
-  } catch {
-    return otherwise;
-  }
 }
