@@ -1,5 +1,5 @@
-import type { Clock, Disk, Logger } from '../../base/index.js';
 import type { Batch, Schema } from '../../base/columnar/index.js';
+import type { Clock, Disk, Logger } from '../../base/index.js';
 
 /**
  * Where rows come from. A source is plain configuration: it is made while the job is described, in every process, and
