@@ -1,0 +1,80 @@
+/**
+ * Strings <-> UTF-8 in place. Calls into native code cost more than the work for short strings, so short ASCII is
+ * encoded in JavaScript, and short strings are decoded through a cache: columns such as country, airport or status
+ * repeat few values, and a repeated value costs no allocation. Lone surrogates and invalid bytes become U+FFFD.
+ */
+
+/** Node's Buffer methods without argument juggling; not in its type declarations. */
+interface RawBuffer extends Buffer {
+  utf8Slice(start: number, end: number): string;
+  latin1Slice(start: number, end: number): string;
+  utf8Write(text: string, offset: number): number;
+}
+
+const ASCII_WRITE_MAX = 32;
+const ASCII_READ_MAX = 48;
+const CACHED_BYTES_MAX = 8;
+const CACHE_SLOTS = 4096;
+
+const cacheLow = new Int32Array(CACHE_SLOTS);
+const cacheHigh = new Int32Array(CACHE_SLOTS);
+/** 0: empty. */
+const cacheLength = new Uint8Array(CACHE_SLOTS);
+const cacheText: string[] = new Array<string>(CACHE_SLOTS).fill('');
+
+/** A Buffer of its own memory (never of Node's pool), zeroed. */
+export function allocateBuffer(byteLength: number): Buffer {
+  return Buffer.from(new ArrayBuffer(byteLength));
+}
+
+/** The same memory as a Buffer. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** The string in [start, end). */
+export function readUtf8(bytes: Buffer, start: number, end: number): string {
+  const length = end - start;
+  if (length === 0) return '';
+  if (length <= CACHED_BYTES_MAX) return readShort(bytes, start, length);
+  if (length <= ASCII_READ_MAX) {
+    let all = 0;
+    for (let i = start; i < end; i++) all |= bytes[i] as number;
+    if (all < 0x80) return (bytes as RawBuffer).latin1Slice(start, end);
+  }
+  return (bytes as RawBuffer).utf8Slice(start, end);
+}
+
+function readShort(bytes: Buffer, start: number, length: number): string {
+  let low = 0;
+  let high = 0;
+  const head = length < 4 ? length : 4;
+  for (let i = 0; i < head; i++) low = (low << 8) | (bytes[start + i] as number);
+  for (let i = 4; i < length; i++) high = (high << 8) | (bytes[start + i] as number);
+  let slot = Math.imul(low, 0x9e3779b1) ^ Math.imul(high, 0x85ebca77) ^ length;
+  slot = (slot ^ (slot >>> 15)) & (CACHE_SLOTS - 1);
+  if (cacheLow[slot] === low && cacheHigh[slot] === high && cacheLength[slot] === length) {
+    return cacheText[slot] as string;
+  }
+  const text = (bytes as RawBuffer).utf8Slice(start, start + length);
+  cacheLow[slot] = low;
+  cacheHigh[slot] = high;
+  cacheLength[slot] = length;
+  cacheText[slot] = text;
+  return text;
+}
+
+/** Writes `text` at `start` and returns the end. There must be room for 3 bytes per UTF-16 unit. */
+export function writeUtf8(bytes: Buffer, start: number, text: string): number {
+  const length = text.length;
+  if (length <= ASCII_WRITE_MAX) {
+    let i = 0;
+    for (; i < length; i++) {
+      const unit = text.charCodeAt(i);
+      if (unit >= 0x80) break;
+      bytes[start + i] = unit;
+    }
+    if (i === length) return start + length;
+  }
+  return start + (bytes as RawBuffer).utf8Write(text, start);
+}
