@@ -61,11 +61,16 @@ export async function connectAuthenticated(
   address: string,
   options: AuthOptions,
 ): Promise<AuthenticatedConnection> {
+  checkToken(options);
   return new Handshake(await network.connect(address), options, 'connected').done;
 }
 
 /** The other half, for a connection that a listener gave. Throws as `connectAuthenticated`, after refusing the peer. */
-export function acceptAuthenticated(connection: Connection, options: AuthOptions): Promise<AuthenticatedConnection> {
+export async function acceptAuthenticated(
+  connection: Connection,
+  options: AuthOptions,
+): Promise<AuthenticatedConnection> {
+  checkToken(options);
   return new Handshake(connection, options, 'accepted').done;
 }
 
@@ -109,7 +114,6 @@ class Handshake {
   #reject: (error: MillraceError) => void = () => undefined;
 
   constructor(connection: Connection, options: AuthOptions, side: 'connected' | 'accepted') {
-    assert(options.token.length >= TOKEN_BYTES_MIN, `a token has at least ${TOKEN_BYTES_MIN} bytes`);
     this.#connection = connection;
     this.#options = options;
     this.#side = side;
@@ -246,6 +250,10 @@ function decodeHello(frame: Uint8Array): Hello | undefined {
     token: frame.subarray(HEADER_BYTES, roleAt),
     role: Buffer.from(frame.subarray(roleAt)).toString(),
   };
+}
+
+function checkToken(options: AuthOptions): void {
+  assert(options.token.length >= TOKEN_BYTES_MIN, `a token has at least ${TOKEN_BYTES_MIN} bytes`);
 }
 
 function sameToken(theirs: Uint8Array, ours: Uint8Array): boolean {

@@ -10,6 +10,14 @@ export {
 } from './auth.js';
 export { memoryNetwork } from './memory-network.js';
 export { type NodeNetworkOptions, nodeNetwork } from './network.js';
+export {
+  type CuttableNetwork,
+  type NetworkContractCase,
+  type NetworkUnderTest,
+  networkContract,
+  networkCutContract,
+  runNetworkCase,
+} from './network-contract.js';
 export type { RpcHandler, RpcPeer } from './peer.js';
 export { type RpcPeerOptions, rpcPeer } from './rpc-peer.js';
 export { unixNetwork } from './unix-network.js';
