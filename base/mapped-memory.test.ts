@@ -1,0 +1,156 @@
+import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { Worker } from 'node:worker_threads';
+import { addByCompareAndSwap, probeMappedAtomics } from './atomics-probe.js';
+import { MillraceError } from './errors.js';
+import { mappedMemory } from './mapped-memory.js';
+import { mappingLedger, recordMapping, unmapLedger } from './mapping-ledger.js';
+import { memoryBackedFolder } from './memory-folder.js';
+
+const shm = memoryBackedFolder();
+const moduleOf = (name: string) => JSON.stringify(new URL(name, import.meta.url).href);
+
+function folderFor(t: TestContext): string {
+  const folder = mkdtempSync(join(shm as string, 'millrace-test-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  return folder;
+}
+
+function linesMapping(folder: string): number {
+  return readFileSync('/proc/self/maps', 'utf8').split(folder).length - 1;
+}
+
+const MEBIBYTE = 2 ** 20;
+
+if (shm !== undefined) {
+  describe('mapped memory', () => {
+    it('the atomics probe passes, quickly, and leaves nothing', async (t) => {
+      const folder = folderFor(t);
+      equal(await probeMappedAtomics(folder), undefined);
+      deepEqual(readdirSync(folder), []);
+    });
+
+    it('the atomics probe says why not', async () => {
+      match((await probeMappedAtomics('/nowhere/at/all')) as string, /\/nowhere\/at\/all/);
+    });
+
+    it('updates that are not compare-and-swap get lost, so the probe can fail', async (t) => {
+      const folder = folderFor(t);
+      const region = await mappedMemory({ folder }).create('a', 64);
+      const body = `
+        const { mappedMemory } = await import(${moduleOf('./mapped-memory.js')});
+        const { parentPort, workerData } = await import('node:worker_threads');
+        const { longs } = await mappedMemory({ folder: workerData }).open('a', 'write');
+        Atomics.store(longs, 1, 1n);
+        while (Atomics.load(longs, 2) === 0n) longs[0] += 1n;`;
+      const url = new URL(`data:text/javascript,${encodeURIComponent(body)}`);
+      const worker = new Worker(url, { workerData: folder });
+      const exited = new Promise((resolve) => worker.once('exit', resolve));
+      while (Atomics.load(region.longs, 1) === 0n) await new Promise((resolve) => setTimeout(resolve, 5));
+      const before = region.longs[0] as bigint;
+      addByCompareAndSwap(region.longs, 0, 300_000);
+      Atomics.store(region.longs, 2, 1n);
+      await exited;
+      ok(region.longs[0] !== before + 300_000n);
+    });
+
+    it('a stray write through a read view reaches nobody', async (t) => {
+      const folder = folderFor(t);
+      const mine = await mappedMemory({ folder }).create('a', 8192);
+      const theirs = await mappedMemory({ folder }).open('a', 'read');
+      theirs.bytes[0] = 9;
+      equal(mine.bytes[0], 0);
+    });
+
+    it('another process sees the region', async (t) => {
+      const folder = folderFor(t);
+      const mine = await mappedMemory({ folder }).create('a', 4096);
+      mine.bytes.set([1, 2, 3], 100);
+      const body = `
+        const { mappedMemory } = await import(${moduleOf('./mapped-memory.js')});
+        const { bytes } = await mappedMemory({ folder: ${JSON.stringify(folder)} }).open('a', 'write');
+        bytes[99] = bytes[100] + bytes[101] + bytes[102];`;
+      execFileSync(process.execPath, ['--input-type=module', '-e', body]);
+      equal(mine.bytes[99], 6);
+    });
+
+    it('what was promised to a region but not yet written counts as used: later writes would be SIGBUS', async (t) => {
+      const folder = folderFor(t);
+      const memory = mappedMemory({ folder });
+      const { bavail, bsize } = statfsSync(folder);
+      const most = Math.floor((bavail * bsize * 0.6) / MEBIBYTE) * MEBIBYTE;
+      await memory.create('a', most);
+      await rejects(memory.create('b', most), (e: MillraceError) => {
+        equal(e.code, 'MEMORY_FULL');
+        ok(e.message.includes(folder) && e.message.includes('--shm-dir'), e.message);
+        ok((e.context.freeBytes as number) < most);
+        return true;
+      });
+      await memory.remove('a');
+      await memory.create('b', most);
+      deepEqual(readdirSync(folder), ['b']);
+    });
+
+    it('retire gives the pages back', async (t) => {
+      const folder = folderFor(t);
+      const memory = mappedMemory({ folder });
+      const region = await memory.create('a', 64 * MEBIBYTE);
+      region.bytes.fill(1);
+      await memory.remove('a');
+      const residentBefore = process.memoryUsage().rss;
+      equal(linesMapping(folder), 1);
+      memory.retire(region);
+      equal(linesMapping(folder), 0);
+      ok(process.memoryUsage().rss < residentBefore - 60 * MEBIBYTE);
+      equal(region.bytes[5], 0);
+    });
+
+    it('threads that are killed leave no mapping: the host unmaps their ledgers', async (t) => {
+      const folder = folderFor(t);
+      await mappedMemory({ folder }).create('a', 65536);
+      const mappedBefore = linesMapping(folder);
+      const body = `
+        const { mappedMemory } = await import(${moduleOf('./mapped-memory.js')});
+        const { parentPort, workerData } = await import('node:worker_threads');
+        const memory = mappedMemory(workerData);
+        const a = await memory.open('a', 'write');
+        const b = await memory.open('a', 'read');
+        a.longs[0] += 1n;
+        parentPort.postMessage(Number(b.longs[0]));
+        setInterval(() => {}, 1000);`;
+      const url = new URL(`data:text/javascript,${encodeURIComponent(body)}`);
+      const linesBefore = readFileSync('/proc/self/maps', 'utf8').split('\n').length;
+      for (let i = 1; i <= 100; i++) {
+        const ledger = mappingLedger(16);
+        const worker = new Worker(url, { workerData: { folder, ledger } });
+        const exited = new Promise((resolve) => worker.once('exit', resolve));
+        equal(await new Promise((resolve) => worker.once('message', resolve)), i);
+        if (i === 1) equal(linesMapping(folder), mappedBefore + 2, 'the thread does map');
+        await worker.terminate();
+        await exited;
+        unmapLedger(ledger);
+        unmapLedger(ledger);
+        equal(linesMapping(folder), mappedBefore);
+      }
+      const grown = readFileSync('/proc/self/maps', 'utf8').split('\n').length - linesBefore;
+      ok(grown < 100, `/proc/self/maps grew by ${grown} lines over 100 threads`);
+    });
+
+    it('a thread with more mappings than its ledger holds gets an error, not a leak', () => {
+      const ledger = mappingLedger(2);
+      recordMapping(ledger, 4096n, 4096);
+      recordMapping(ledger, 8192n, 4096);
+      const full = (e: unknown) => e instanceof MillraceError && e.code === 'MAPPINGS_EXHAUSTED';
+      try {
+        recordMapping(ledger, 0n, 1);
+      } catch (e) {
+        ok(full(e));
+        return;
+      }
+      ok(false, 'it was recorded');
+    });
+  });
+}
