@@ -1,6 +1,8 @@
 /**
- * Named immutable bytes, and one mutable kind: values moved by compare-and-set. Memory, a directory, S3 and wrappers
- * around them implement it. Names are '/'-separated, of [A-Za-z0-9._/-]. Errors: `BLOB_NOT_FOUND` (unavailable),
+ * Named immutable bytes, and one mutable kind: values moved by compare-and-set. The two kinds have name spaces of their
+ * own: `list` and `get` never see values. Memory, a directory, S3 and wrappers around them implement it.
+ * Names are '/'-separated parts of [A-Za-z0-9._-] that do not begin with a dot (`BLOB_NAME`, invalid); none may be
+ * a folder of another (`a` and `a/b`). Errors: `BLOB_NOT_FOUND` (unavailable),
  * `BLOB_EXISTS` (invalid), `CAS_CONFLICT` (fenced), `STORE_UNAVAILABLE` (unavailable; also when the outcome is unknown).
  */
 export interface BlobStore {
@@ -8,6 +10,7 @@ export interface BlobStore {
   readonly location: string;
   /** Stores immutable bytes, durable when it resolves. @throws `BLOB_EXISTS` when the name is taken. */
   put(name: string, bytes: Uint8Array): Promise<void>;
+  /** Fewer bytes when the object ends before the range does. */
   get(name: string, range?: { readonly offset: number; readonly length: number }): Promise<Uint8Array>;
   /** A missing one is not an error. */
   delete(name: string): Promise<void>;
