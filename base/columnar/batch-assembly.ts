@@ -43,7 +43,8 @@ export function assembleBatch(
     bytes.set(source, start);
     bytes.fill(0, start + source.length, layout.headerBytes + at);
     const last = start + source.length - 1;
-    if (bitmap && (rows & 7) !== 0) bytes[last] = (bytes[last] as number) & ((1 << (rows & 7)) - 1);
+    if (bitmap && source.length > 0 && (rows & 7) !== 0)
+      bytes[last] = (bytes[last] as number) & ((1 << (rows & 7)) - 1);
   };
   for (let i = 0; i < columns.length; i++) {
     const column = columns[i] as ColumnBuffer;

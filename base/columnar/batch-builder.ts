@@ -49,7 +49,7 @@ export class BatchBuilder<S extends Schema = Schema> {
     return this.#rows;
   }
 
-  /** `rowsMax` is reached, or the message would have `bytesMax` bytes (estimated, at most 8 bytes a buffer too high). */
+  /** `rowsMax` is reached, or there is a row and the message would have `bytesMax` bytes (estimated, at most 8 bytes a buffer too high). */
   get full(): boolean {
     return this.#isFull(this.#rows, this.#stringBytes);
   }
@@ -141,7 +141,7 @@ export class BatchBuilder<S extends Schema = Schema> {
   }
 
   #isFull(rows: number, stringBytes: number): boolean {
-    return rows >= this.#rowsMax || this.#bytesAt(rows, stringBytes) >= this.#bytesMax;
+    return rows >= this.#rowsMax || (rows > 0 && this.#bytesAt(rows, stringBytes) >= this.#bytesMax);
   }
 
   #bytesAt(rows: number, stringBytes: number): number {

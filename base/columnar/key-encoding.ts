@@ -86,28 +86,27 @@ export class KeyWriter {
       this.#tag(KEY_NULL, 0);
       return;
     }
-    const reject = () => rejectValue({ name: `${index} of the key`, type, nullable: true, index }, value);
     switch (type) {
       case 'bool':
-        if (typeof value !== 'boolean') reject();
+        if (typeof value !== 'boolean') throw rejected(type, value, index);
         this.#tag(value ? KEY_TRUE : KEY_FALSE, 0);
         break;
       case 'int32':
-        if (typeof value !== 'number' || value !== (value | 0)) return reject();
+        if (typeof value !== 'number' || value !== (value | 0)) throw rejected(type, value, index);
         this.#int32(value);
         break;
       case 'int64':
       case 'timestamp':
-        if (!Number.isSafeInteger(value)) return reject();
+        if (!Number.isSafeInteger(value)) throw rejected(type, value, index);
         this.#int64(type, (value as number) | 0, Math.floor((value as number) / 4294967296));
         break;
       case 'float64':
-        if (typeof value !== 'number') return reject();
+        if (typeof value !== 'number') throw rejected(type, value, index);
         float[0] = value;
         this.#float64(floatWords[0] as number, floatWords[1] as number);
         break;
       case 'utf8': {
-        if (typeof value !== 'string') return reject();
+        if (typeof value !== 'string') throw rejected(type, value, index);
         const text = allocateBuffer(value.length * 3);
         this.#utf8(text, 0, writeUtf8(text, 0, value));
         break;
@@ -174,6 +173,11 @@ export class KeyWriter {
     bytes[at++] = 0;
     this.#length = at;
   }
+}
+
+/** Never returns: the error is thrown where errors of columns are made. */
+function rejected(type: ColumnType, value: Value, index: number): never {
+  return rejectValue({ name: `${index} of the key`, type, nullable: true, index }, value);
 }
 
 /** Whether the two words of a float64 are any NaN. */

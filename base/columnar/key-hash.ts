@@ -1,5 +1,5 @@
 /**
- * The 32-bit hash of a key: murmur3_32 (Appleby) over the words of its values, column after column. ONE definition with
+ * The 32-bit hash of a key: the mixer of murmur3_32 (Appleby) over the words of its values, column after column. ONE definition with
  * two ways to compute it that always agree: `hashColumn` over a batch's columns, without making keys, and `hashKey`
  * over encoded key bytes. Words of a value:
  *
@@ -119,7 +119,10 @@ export function startHashes(out: Uint32Array, rows: number): void {
 
 /** Mixes one column into the hashes of the first `rows` rows. */
 export function hashColumn(column: Column, rows: number, out: Uint32Array): void {
-  if (column.validity !== undefined) return hashNullable(column, rows, out);
+  if (column.validity !== undefined) {
+    hashNullable(column, rows, out);
+    return;
+  }
   const { words } = column;
   switch (column.type) {
     case 'bool':
