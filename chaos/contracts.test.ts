@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { nodeDisk, seededRandom, sharedMemoryContract, sleep, systemClock } from '../base/index.js';
+import { blobStoreContract, DirectoryBlobStore, MemoryBlobStore } from '../checkpoint/index.js';
+import { diskContract } from './disk-contract.js';
+import { runMain } from './driving.js';
+import { FaultyBlobStore } from './faulty-blob-store.js';
+import type { SimContext } from './sim-process.js';
+import { SimWorld } from './sim-world.js';
+
+const SEEDS = [1, 2, 3, 4, 5];
+
+/** Both parties as threads of two processes would have them: views of their own, over one host. */
+async function onOneHost(seed: number, body: (one: SimContext, other: SimContext) => Promise<void>): Promise<void> {
+  const world = new SimWorld({ seed, memory: { bytesMax: 2 ** 30, guard: true } });
+  let other: SimContext | undefined;
+  world.spawn('other', 'h', (context) => {
+    other = context;
+  });
+  await world.run();
+  await runMain(world, 'h', async (one) => body(one, other as SimContext));
+}
+
+diskContract('node', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'millrace-disk-'));
+  return {
+    disk: nodeDisk(),
+    folder,
+    run: (body) => body(),
+    close: async () => rmSync(folder, { recursive: true }),
+  };
+});
+
+for (const seed of SEEDS) {
+  const world = new SimWorld({ seed });
+  let folders = 0;
+  diskContract(`simulated, seed ${seed}`, async () => {
+    const folder = `/data/${folders++}`;
+    let body: () => Promise<void> = async () => {};
+    let context: SimContext | undefined;
+    world.spawn(`process-${folder}`, 'h', (c) => {
+      context = c;
+    });
+    await world.run();
+    const { disk } = context as unknown as SimContext;
+    return {
+      disk,
+      folder,
+      run: (given) => {
+        body = given;
+        return runMain(world, 'h', async () => {
+          await disk.makeFolder(folder);
+          await body();
+        });
+      },
+      close: async () => {},
+    };
+  });
+}
+
+for (const seed of SEEDS) {
+  describe(`shared memory contract: simulated, seed ${seed}`, () => {
+    for (const contractCase of sharedMemoryContract) {
+      it(contractCase.name, async () => {
+        const close = async () => {};
+        await onOneHost(seed, (one, other) => contractCase.run({ one: one.memory, other: other.memory, close }));
+      });
+    }
+  });
+}
