@@ -45,16 +45,21 @@ if (shm !== undefined) {
         const { parentPort, workerData } = await import('node:worker_threads');
         const { longs } = await mappedMemory({ folder: workerData }).open('a', 'write');
         Atomics.store(longs, 1, 1n);
-        while (Atomics.load(longs, 2) === 0n) longs[0] += 1n;`;
+        let adds = 0n;
+        for (; Atomics.load(longs, 2) === 0n; adds++) longs[0] += 1n;
+        longs[3] = adds;`;
       const url = new URL(`data:text/javascript,${encodeURIComponent(body)}`);
       const worker = new Worker(url, { workerData: folder });
       const exited = new Promise((resolve) => worker.once('exit', resolve));
       while (Atomics.load(region.longs, 1) === 0n) await new Promise((resolve) => setTimeout(resolve, 5));
-      const before = region.longs[0] as bigint;
-      addByCompareAndSwap(region.longs, 0, 300_000);
+      let adds = 0n;
+      for (const end = performance.now() + 300; performance.now() < end; adds += 1000n) {
+        addByCompareAndSwap(region.longs, 0, 1000);
+      }
       Atomics.store(region.longs, 2, 1n);
       await exited;
-      ok(region.longs[0] !== before + 300_000n);
+      const theirs = region.longs[3] as bigint;
+      ok(adds > 0n && theirs > 0n && (region.longs[0] as bigint) < adds + theirs);
     });
 
     it('a stray write through a read view reaches nobody', async (t) => {
@@ -81,17 +86,21 @@ if (shm !== undefined) {
       const folder = folderFor(t);
       const memory = mappedMemory({ folder });
       const { bavail, bsize } = statfsSync(folder);
-      const most = Math.floor((bavail * bsize * 0.6) / MEBIBYTE) * MEBIBYTE;
-      await memory.create('a', most);
-      await rejects(memory.create('b', most), (e: MillraceError) => {
+      const each = Math.min(2 ** 32, Math.floor((bavail * bsize) / 3 / MEBIBYTE) * MEBIBYTE);
+      let created = 0;
+      const fill = async () => {
+        for (;;) await memory.create(String(created), each).then(() => created++);
+      };
+      await rejects(fill, (e: MillraceError) => {
         equal(e.code, 'MEMORY_FULL');
         ok(e.message.includes(folder) && e.message.includes('--shm-dir'), e.message);
-        ok((e.context.freeBytes as number) < most);
+        ok((e.context.freeBytes as number) < each);
         return true;
       });
-      await memory.remove('a');
-      await memory.create('b', most);
-      deepEqual(readdirSync(folder), ['b']);
+      ok(created >= 2 && created * each <= bavail * bsize, `${created} regions of ${each} bytes`);
+      deepEqual(readdirSync(folder).length, created);
+      await memory.remove('0');
+      await memory.create('again', each);
     });
 
     it('retire gives the pages back', async (t) => {
@@ -136,7 +145,8 @@ if (shm !== undefined) {
         equal(linesMapping(folder), mappedBefore);
       }
       const grown = readFileSync('/proc/self/maps', 'utf8').split('\n').length - linesBefore;
-      ok(grown < 100, `/proc/self/maps grew by ${grown} lines over 100 threads`);
+      // koffi itself keeps three mappings (3 MiB, of which it touches little) of every thread that ever called it.
+      ok(grown < 400, `/proc/self/maps grew by ${grown} lines over 100 threads`);
     });
 
     it('a thread with more mappings than its ledger holds gets an error, not a leak', () => {

@@ -1,6 +1,8 @@
 import { MillraceError } from './errors.js';
 
 const NAME_CHARS_MAX = 150;
+/** The largest ArrayBuffer of Node 20. Asking koffi for a view of more ends the process. */
+export const REGION_BYTES_MAX = 2 ** 32;
 
 /** What every SharedMemory refuses, in the same words. */
 export function checkRegionRequest(name: string, byteLength: number): void {
@@ -11,11 +13,11 @@ export function checkRegionRequest(name: string, byteLength: number): void {
       `memory region name of ${name.length} characters: "${name}"`,
     );
   }
-  if (!Number.isSafeInteger(byteLength) || byteLength <= 0 || byteLength % 8 !== 0) {
+  if (!Number.isSafeInteger(byteLength) || byteLength <= 0 || byteLength > REGION_BYTES_MAX || byteLength % 8 !== 0) {
     throw new MillraceError(
       'invalid',
       'MEMORY_SIZE_INVALID',
-      `memory region "${name}" of ${byteLength} bytes: a size must be a positive multiple of 8`,
+      `memory region "${name}" of ${byteLength} bytes: a size must be a multiple of 8 between 8 and ${REGION_BYTES_MAX}`,
     );
   }
 }

@@ -1,3 +1,4 @@
+import { rejects } from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -42,3 +43,24 @@ contract('heap memory', () => alone(heapMemory()));
 contract('SharedArrayBuffer memory in the owning thread', () => alone(sharedArrayMemory()));
 contract('SharedArrayBuffer memory from another thread', overPort);
 if (shm !== undefined) contract('mapped memory', mapped);
+
+describe('bounded heap memory', () => {
+  it('refuses what does not fit, naming the free bytes, until something is removed', async () => {
+    const memory = heapMemory({ bytesMax: 100 });
+    await memory.create('a', 64);
+    await rejects(memory.create('b', 64), { code: 'MEMORY_FULL', kind: 'unavailable', message: /36 bytes free/ });
+    await memory.remove('a');
+    await memory.create('b', 64);
+  });
+});
+
+describe('SharedArrayBuffer memory from another thread', () => {
+  it('fails once the owner has closed its port, and so do calls that wait for an answer', async () => {
+    const { port1, port2 } = new MessageChannel();
+    const remote = remoteSharedArrayMemory(port2);
+    const waiting = remote.list();
+    port1.close();
+    await rejects(waiting, { code: 'MEMORY_CLOSED', kind: 'closed' });
+    await rejects(remote.list(), { code: 'MEMORY_CLOSED', kind: 'closed' });
+  });
+});

@@ -6,7 +6,7 @@
  */
 export interface SharedMemory {
   /**
-   * `byteLength`: a positive multiple of 8. The region is complete before others can open it.
+   * `byteLength`: a positive multiple of 8, at most 4 GiB (`MEMORY_SIZE_INVALID`). The region is complete before others can open it.
    * @throws MillraceError `MEMORY_EXISTS` (invalid), `MEMORY_FULL` (unavailable, naming the folder and its free bytes).
    */
   create(name: string, byteLength: number): Promise<SharedRegion>;
