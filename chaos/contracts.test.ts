@@ -1,10 +1,9 @@
-import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { nodeDisk, seededRandom, sharedMemoryContract, sleep, systemClock } from '../base/index.js';
-import { blobStoreContract, DirectoryBlobStore, MemoryBlobStore } from '../checkpoint/index.js';
+import { nodeDisk, sharedMemoryContract } from '../base/index.js';
+import { type BlobStore, blobStoreContract, DirectoryBlobStore, MemoryBlobStore } from '../checkpoint/index.js';
 import { diskContract } from './disk-contract.js';
 import { runMain } from './driving.js';
 import { FaultyBlobStore } from './faulty-blob-store.js';
@@ -71,3 +70,29 @@ for (const seed of SEEDS) {
     }
   });
 }
+
+for (const seed of SEEDS) {
+  describe(`blob store contract: folder on a simulated disk, seed ${seed}`, () => {
+    for (const contractCase of blobStoreContract) {
+      it(contractCase.name, async () => {
+        await onOneHost(seed, async (one, other) => {
+          const open = ({ disk, random }: SimContext) => DirectoryBlobStore.open({ disk, root: '/store', random });
+          await contractCase.run({ one: await open(one), other: await open(other), close: async () => {} });
+        });
+      });
+    }
+  });
+}
+
+describe('blob store contract: a faulty store that is only slow', () => {
+  for (const contractCase of blobStoreContract) {
+    it(contractCase.name, async () => {
+      await onOneHost(1, async (one, other) => {
+        const inner: BlobStore = new MemoryBlobStore();
+        const slow = ({ clock, random }: SimContext) =>
+          new FaultyBlobStore({ inner, clock, random, faults: { delayMs: [1, 50] } });
+        await contractCase.run({ one: slow(one), other: slow(other), close: async () => {} });
+      });
+    });
+  }
+});

@@ -150,6 +150,14 @@ export function diskContract(name: string, open: () => Promise<DiskUnderTest>): 
       assert.equal(await disk.stat(`${at}/x/y`), undefined);
     });
 
+    on('a folder may be named with a slash at its end', async (disk, at) => {
+      await disk.makeFolder(`${at}/x/`);
+      await disk.write(`${at}/x/a`, bytes('1'));
+      assert.deepEqual(await disk.list(`${at}/x/`), ['a']);
+      assert.equal(text(await disk.read(`${at}/x//a`)), '1');
+      assert.equal((await disk.stat(`${at}/x/`))?.folder, true);
+    });
+
     on('a folder is not a file, and a file is not a folder', async (disk, at) => {
       await disk.makeFolder(`${at}/folder`);
       await disk.write(`${at}/file`, bytes('1'));

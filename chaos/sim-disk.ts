@@ -165,8 +165,8 @@ class SimDisk implements Disk {
   }
 
   read(path: string, range?: { readonly offset: number; readonly length: number }): Promise<Uint8Array> {
-    return this.#call('disk.read', path, (files) => {
-      return files.file(path).read(range?.offset ?? 0, range?.length ?? Number.POSITIVE_INFINITY);
+    return this.#call('disk.read', path, (files, at) => {
+      return files.file(at).read(range?.offset ?? 0, range?.length ?? Number.POSITIVE_INFINITY);
     });
   }
 
@@ -220,23 +220,25 @@ class SimDisk implements Disk {
   }
 
   remove(path: string): Promise<void> {
-    return this.#call('disk.remove', path, (files) => files.remove(path));
+    return this.#call('disk.remove', path, (files, at) => files.remove(at));
   }
 
   makeFolder(path: string): Promise<void> {
-    return this.#call('disk.makeFolder', path, (files) => files.makeFolder(path));
+    return this.#call('disk.makeFolder', path, (files, at) => files.makeFolder(at));
   }
 
   list(path: string): Promise<string[]> {
-    return this.#call('disk.list', path, (files) => files.list(path));
+    return this.#call('disk.list', path, (files, at) => files.list(at));
   }
 
   stat(path: string): Promise<{ readonly bytes: number; readonly folder: boolean } | undefined> {
-    return this.#call('disk.stat', path, (files) => files.stat(path));
+    return this.#call('disk.stat', path, (files, at) => files.stat(at));
   }
 
-  #call<T>(label: string, path: string, whole: (files: SimFileSystem) => T): Promise<T> {
-    return this.#host.call(this.#thread, { label, path, sync: false, whole: () => whole(this.#host.files) });
+  /** `at` is the path without what a file system overlooks: doubled slashes, one at the end. */
+  #call<T>(label: string, path: string, whole: (files: SimFileSystem, at: string) => T): Promise<T> {
+    const at = path.replace(/\/+/g, '/').replace(/(.)\/$/, '$1');
+    return this.#host.call(this.#thread, { label, path, sync: false, whole: () => whole(this.#host.files, at) });
   }
 
   /** Changes a name, then syncs the folder of the new one; torn: changed, not synced. */

@@ -71,7 +71,12 @@ export class SimHostMemory {
           held.delete(`write ${name}`);
         }),
       retire: (region) => {
-        for (const [key, entry] of held) if (entry.view === region) held.delete(key);
+        for (const [key, entry] of held) {
+          if (entry.view !== region) continue;
+          // What it wrote earlier in this event was its right.
+          if (entry.access === 'write') this.#sums.set(entry.source, xxh64(entry.source.bytes));
+          held.delete(key);
+        }
       },
       list: () => later('memory.list', () => this.#heap.list()),
     };
