@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as arrow from 'apache-arrow';
 import fc from 'fast-check';
-import { type PlainRow, stored, table } from './arbitrary-rows.js';
+import { type PlainRow, stored, table } from './arbitrary-rows.test.support.js';
 import { endOfStream, schemaMessage } from './arrow-message.js';
 import { Batch } from './batch.js';
 import { BatchBuilder } from './batch-builder.js';

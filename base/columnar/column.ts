@@ -1,9 +1,10 @@
 import type { ColumnInfo, ColumnType, Value } from './schema.js';
-import { asBuffer, readUtf8 } from './utf8.js';
+import { readUtf8 } from './utf8.js';
 
 const NO_INTS = new Int32Array(0);
 const NO_FLOATS = new Float64Array(0);
-const NO_BYTES = Buffer.alloc(0);
+const NO_BYTES = new Uint8Array(0);
+const NO_VIEW = new DataView(new ArrayBuffer(0));
 
 /** Where a column's memory lies: absolute offsets and lengths in one ArrayBuffer, already verified. */
 export interface ColumnMemory {
@@ -33,7 +34,9 @@ export class Column {
   readonly bits: Uint8Array;
   /** utf8: row r is `data[offsets[r]]` up to `data[offsets[r + 1]]`. */
   readonly offsets: Int32Array;
-  readonly data: Buffer;
+  readonly data: Uint8Array;
+  /** The same bytes as `data`: four at once are read faster. */
+  readonly dataView: DataView;
 
   constructor(info: ColumnInfo, at: ColumnMemory) {
     const { memory, rows } = at;
@@ -46,6 +49,7 @@ export class Column {
     this.bits = NO_BYTES;
     this.offsets = NO_INTS;
     this.data = NO_BYTES;
+    this.dataView = NO_VIEW;
     switch (info.type) {
       case 'bool':
         this.bits = new Uint8Array(memory, at.valuesAt, bitmapBytes);
@@ -63,7 +67,8 @@ export class Column {
         break;
       case 'utf8':
         this.offsets = rows === 0 ? NO_INTS : new Int32Array(memory, at.offsetsAt, rows + 1);
-        this.data = asBuffer(new Uint8Array(memory, at.valuesAt, at.dataBytes));
+        this.data = new Uint8Array(memory, at.valuesAt, at.dataBytes);
+        this.dataView = new DataView(memory, at.valuesAt, at.dataBytes);
         break;
     }
   }

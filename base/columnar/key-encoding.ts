@@ -14,7 +14,7 @@ import { MillraceError } from '../errors.js';
 import type { Column } from './column.js';
 import { rejectValue } from './row-appender.js';
 import type { ColumnType, Value } from './schema.js';
-import { allocateBuffer, asBuffer, writeUtf8 } from './utf8.js';
+import { readUtf8, writeUtf8 } from './utf8.js';
 
 export const KEY_NULL = 0x01;
 export const KEY_FALSE = 0x04;
@@ -34,7 +34,8 @@ const floatWords = new Int32Array(float.buffer);
 
 /** Writes keys into one growing buffer. `take` gives a view of what was written since `reset`, valid until the next reset. */
 export class KeyWriter {
-  #bytes = allocateBuffer(256);
+  #bytes = new Uint8Array(256);
+  #view = new DataView(this.#bytes.buffer);
   #length = 0;
   /** Views of the buffer's first n bytes: short keys cost no allocation. */
   #views: (Uint8Array | undefined)[] = new Array(VIEWS_MAX).fill(undefined);
@@ -75,7 +76,7 @@ export class KeyWriter {
         this.#float64(column.words[2 * row] as number, column.words[2 * row + 1] as number);
         break;
       case 'utf8':
-        this.#utf8(column.data, column.offsets[row] as number, column.offsets[row + 1] as number);
+        this.#utf8(column.data, column.dataView, column.offsets[row] as number, column.offsets[row + 1] as number);
         break;
     }
   }
@@ -107,8 +108,8 @@ export class KeyWriter {
         break;
       case 'utf8': {
         if (typeof value !== 'string') throw rejected(type, value, index);
-        const text = allocateBuffer(value.length * 3);
-        this.#utf8(text, 0, writeUtf8(text, 0, value));
+        const text = new Uint8Array(value.length * 3);
+        this.#utf8(text, new DataView(text.buffer), 0, writeUtf8(text, 0, value));
         break;
       }
     }
@@ -120,9 +121,10 @@ export class KeyWriter {
   }
 
   #grow(more: number): void {
-    const larger = allocateBuffer(Math.max(this.#bytes.length * 2, this.#length + more));
+    const larger = new Uint8Array(Math.max(this.#bytes.length * 2, this.#length + more));
     larger.set(this.#bytes.subarray(0, this.#length));
     this.#bytes = larger;
+    this.#view = new DataView(larger.buffer);
     this.#views = new Array(VIEWS_MAX).fill(undefined);
   }
 
@@ -161,11 +163,19 @@ export class KeyWriter {
     }
   }
 
-  #utf8(source: Buffer, from: number, to: number): void {
+  #utf8(source: Uint8Array, sourceView: DataView, from: number, to: number): void {
     this.#tag(KEY_UTF8, 2 * (to - from) + 1);
     const bytes = this.#bytes;
+    const view = this.#view;
     let at = this.#length;
-    for (let i = from; i < to; i++) {
+    let i = from;
+    for (; i + 4 <= to; i += 4, at += 4) {
+      const word = sourceView.getInt32(i, true);
+      // Has it a zero byte? (Mycroft's test)
+      if (((word - 0x01010101) & ~word & 0x80808080) !== 0) break;
+      view.setInt32(at, word, true);
+    }
+    for (; i < to; i++) {
       const byte = source[i] as number;
       bytes[at++] = byte;
       if (byte === 0) bytes[at++] = 0xff;
@@ -228,7 +238,7 @@ function decodeValue(key: Uint8Array, at: number): [value: Value, next: number] 
     }
     case KEY_UTF8: {
       const { text, next } = unescapeUtf8(key, at + 1);
-      return [asBuffer(text).toString('utf8'), next];
+      return [readUtf8(text, 0, text.length), next];
     }
     default:
       throw keyCorrupt(`tag ${key[at]} at ${at}`);
@@ -248,8 +258,10 @@ export function wordAt(key: Uint8Array, at: number): number {
 
 /** The string that starts at `from` and where the next value starts; a view of `key` when nothing was escaped. */
 export function unescapeUtf8(key: Uint8Array, from: number): { text: Uint8Array; next: number } {
-  let zero = key.indexOf(0, from);
-  if (zero >= 0 && key[zero + 1] !== 0xff) return { text: key.subarray(from, zero), next: zero + 1 };
+  let zero = from;
+  while (zero < key.length && key[zero] !== 0) zero++;
+  if (zero === key.length) throw keyCorrupt('a string does not end');
+  if (key[zero + 1] !== 0xff) return { text: key.subarray(from, zero), next: zero + 1 };
   const text: number[] = [];
   let at = from;
   while (zero >= 0) {

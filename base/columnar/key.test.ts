@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { MillraceError } from '../errors.js';
-import { columnSpec, type PlainRow, stored, table, valueOf } from './arbitrary-rows.js';
+import { columnSpec, type PlainRow, stored, table, valueFor } from './arbitrary-rows.test.support.js';
 import { Batch } from './batch.js';
 import { BatchBuilder } from './batch-builder.js';
 import { decodeKeyValues, encodeKeyValues } from './key-encoding.js';
@@ -33,7 +33,7 @@ test('keys are ordered bytewise as their values, column by column, and decode to
   const pair = fc
     .array(columnSpec, { minLength: 1, maxLength: 3 })
     .chain((specs) => {
-      const tuple = fc.tuple(...specs.map(valueOf));
+      const tuple = fc.tuple(...specs.map(valueFor));
       // Equal prefixes matter: take some values of the first key over into the second.
       const other = fc.tuple(tuple, fc.array(fc.boolean(), { minLength: specs.length, maxLength: specs.length }));
       return fc.tuple(fc.constant(specs), tuple, other);

@@ -57,7 +57,7 @@ class RowAppender {
   constructor() {
     this.batch = undefined;
     ${each(({ index: i }) => `this.c${i} = this.v${i} = this.o${i} = this.n${i} = undefined;`)}
-    ${each(({ index: i }) => `this.sv${i} = this.so${i} = this.sn${i} = undefined;`)}
+    ${each(({ index: i }) => `this.sc${i} = this.sv${i} = this.so${i} = this.sn${i} = undefined;`)}
   }
   bind(columns) {
     ${each(({ index: i, type }) => `this.c${i} = columns[${i}]; this.v${i} = this.c${i}.${valuesOf(type)}; this.o${i} = this.c${i}.offsets; this.n${i} = this.c${i}.validity;`)}
@@ -66,7 +66,7 @@ class RowAppender {
     if (batch === this.batch) return;
     this.batch = batch;
     let c;
-    ${each(({ index: i, type }) => `c = batch.column(${i}); this.sv${i} = c.${valuesOf(type)}; this.so${i} = c.offsets; this.sn${i} = c.validity;`)}
+    ${each(({ index: i, type }) => `c = this.sc${i} = batch.column(${i}); this.sv${i} = c.${valuesOf(type)}; this.so${i} = c.offsets; this.sn${i} = c.validity;`)}
   }
   append(row, at) {
     let bytes = 0;
@@ -116,7 +116,7 @@ function copyValue({ index: i, type, nullable }: ColumnInfo): string {
     float64: `const v = this.sv${i}[row]; this.v${i}[at] = v !== v ? NaN : v;`,
     utf8: `const start = this.o${i}[at], from = this.so${i}[row], to = this.so${i}[row + 1];
       if (start + to - from > this.v${i}.length) this.v${i} = this.c${i}.reserve(start, to - from);
-      this.o${i}[at + 1] = copyBytes(this.v${i}, start, this.sv${i}, from, to); bytes += to - from;`,
+      this.o${i}[at + 1] = copyBytes(this.c${i}, start, this.sc${i}, from, to); bytes += to - from;`,
   }[type];
   if (!nullable) return `{ ${copy} }`;
   return `if (this.sn${i} !== undefined && (this.sn${i}[row >>> 3] & (1 << (row & 7))) === 0) {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { MillraceError } from '../errors.js';
-import { storedRow, table } from './arbitrary-rows.js';
+import { storedRow, table } from './arbitrary-rows.test.support.js';
 import { Batch } from './batch.js';
 import { BatchBuilder } from './batch-builder.js';
 import { decodeRow, encodeRow } from './row-codec.js';

@@ -9,12 +9,15 @@ import { MillraceError } from '../errors.js';
 import { compileCode } from './compile-code.js';
 import { rejectValue } from './row-appender.js';
 import type { ColumnInfo, CompiledSchema, RowOf, Schema, Value } from './schema.js';
-import { allocateBuffer, asBuffer, readUtf8, writeUtf8 } from './utf8.js';
+import { readUtf8, writeUtf8 } from './utf8.js';
 
 const LENGTH_BYTES_MAX = 5;
 
+const float = new Float64Array(1);
+const floatWords = new Int32Array(float.buffer);
+
 /** The scratch memory that rows are written to before they are copied out. */
-let scratch = allocateBuffer(4096);
+let scratch = new Uint8Array(4096);
 let view = new DataView(scratch.buffer);
 
 /** The canonical bytes of a row; the caller's own. @throws MillraceError `ROW_INVALID`, `VALUE_OUT_OF_RANGE` (invalid). */
@@ -36,7 +39,7 @@ export function encodeRow<S extends Schema>(schema: CompiledSchema<S>, row: RowO
     reserve(at, 8);
     at = writeValue(info, at, value);
   }
-  return Uint8Array.prototype.slice.call(scratch, 0, at);
+  return scratch.slice(0, at);
 }
 
 function writeValue(info: ColumnInfo, at: number, value: Value): number {
@@ -80,7 +83,7 @@ function writeString(at: number, text: string): number {
 
 function reserve(used: number, more: number): void {
   if (used + more <= scratch.length) return;
-  const larger = allocateBuffer(Math.max(scratch.length * 2, used + more));
+  const larger = new Uint8Array(Math.max(scratch.length * 2, used + more));
   larger.set(scratch.subarray(0, used));
   scratch = larger;
   view = new DataView(scratch.buffer);
@@ -102,14 +105,11 @@ export function decodeRow<S extends Schema>(schema: CompiledSchema<S>, bytes: Ui
 }
 
 class RowReader {
-  readonly #bytes: Buffer;
-  readonly #view: DataView;
-  #at: number;
+  readonly #bytes: Uint8Array;
+  #at = 0;
 
   constructor(bytes: Uint8Array, nullBytes: number) {
-    this.#bytes = asBuffer(bytes);
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.#at = 0;
+    this.#bytes = bytes;
     this.#take(nullBytes);
   }
 
@@ -125,14 +125,18 @@ class RowReader {
         return byte === 1;
       }
       case 'int32':
-        return this.#view.getInt32(this.#take(4), true);
+        return this.#word(this.#take(4));
       case 'int64':
       case 'timestamp': {
         const at = this.#take(8);
-        return this.#view.getInt32(at + 4, true) * 4294967296 + this.#view.getUint32(at, true);
+        return this.#word(at + 4) * 4294967296 + (this.#word(at) >>> 0);
       }
-      case 'float64':
-        return this.#view.getFloat64(this.#take(8), true);
+      case 'float64': {
+        const at = this.#take(8);
+        floatWords[0] = this.#word(at);
+        floatWords[1] = this.#word(at + 4);
+        return float[0] as number;
+      }
       case 'utf8': {
         const length = this.#length();
         const at = this.#take(length);
@@ -143,6 +147,17 @@ class RowReader {
 
   end(): void {
     if (this.#at !== this.#bytes.length) throw rowCorrupt(`${this.#bytes.length - this.#at} bytes too many`);
+  }
+
+  /** Composed of bytes: a DataView of its own would cost more than reading a whole row. */
+  #word(at: number): number {
+    const bytes = this.#bytes;
+    return (
+      (bytes[at] as number) |
+      ((bytes[at + 1] as number) << 8) |
+      ((bytes[at + 2] as number) << 16) |
+      ((bytes[at + 3] as number) << 24)
+    );
   }
 
   #length(): number {

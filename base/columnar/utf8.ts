@@ -4,12 +4,13 @@
  * repeat few values, and a repeated value costs no allocation. Lone surrogates and invalid bytes become U+FFFD.
  */
 
-/** Node's Buffer methods without argument juggling; not in its type declarations. */
-interface RawBuffer extends Buffer {
-  utf8Slice(start: number, end: number): string;
-  latin1Slice(start: number, end: number): string;
-  utf8Write(text: string, offset: number): number;
+/** Node's native Buffer methods, which take any Uint8Array as `this`; not in its type declarations. */
+interface NativeMethods {
+  utf8Slice(this: Uint8Array, start: number, end: number): string;
+  latin1Slice(this: Uint8Array, start: number, end: number): string;
+  utf8Write(this: Uint8Array, text: string, offset: number): number;
 }
+const { utf8Slice, latin1Slice, utf8Write } = Buffer.prototype as unknown as NativeMethods;
 
 const ASCII_WRITE_MAX = 32;
 const ASCII_READ_MAX = 48;
@@ -22,30 +23,20 @@ const cacheHigh = new Int32Array(CACHE_SLOTS);
 const cacheLength = new Uint8Array(CACHE_SLOTS);
 const cacheText: string[] = new Array<string>(CACHE_SLOTS).fill('');
 
-/** A Buffer of its own memory (never of Node's pool), zeroed. */
-export function allocateBuffer(byteLength: number): Buffer {
-  return Buffer.from(new ArrayBuffer(byteLength));
-}
-
-/** The same memory as a Buffer. */
-export function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
 /** The string in [start, end). */
-export function readUtf8(bytes: Buffer, start: number, end: number): string {
+export function readUtf8(bytes: Uint8Array, start: number, end: number): string {
   const length = end - start;
   if (length === 0) return '';
   if (length <= CACHED_BYTES_MAX) return readShort(bytes, start, length);
   if (length <= ASCII_READ_MAX) {
     let all = 0;
     for (let i = start; i < end; i++) all |= bytes[i] as number;
-    if (all < 0x80) return (bytes as RawBuffer).latin1Slice(start, end);
+    if (all < 0x80) return latin1Slice.call(bytes, start, end);
   }
-  return (bytes as RawBuffer).utf8Slice(start, end);
+  return utf8Slice.call(bytes, start, end);
 }
 
-function readShort(bytes: Buffer, start: number, length: number): string {
+function readShort(bytes: Uint8Array, start: number, length: number): string {
   let low = 0;
   let high = 0;
   const head = length < 4 ? length : 4;
@@ -56,7 +47,7 @@ function readShort(bytes: Buffer, start: number, length: number): string {
   if (cacheLow[slot] === low && cacheHigh[slot] === high && cacheLength[slot] === length) {
     return cacheText[slot] as string;
   }
-  const text = (bytes as RawBuffer).utf8Slice(start, start + length);
+  const text = utf8Slice.call(bytes, start, start + length);
   cacheLow[slot] = low;
   cacheHigh[slot] = high;
   cacheLength[slot] = length;
@@ -65,7 +56,7 @@ function readShort(bytes: Buffer, start: number, length: number): string {
 }
 
 /** Writes `text` at `start` and returns the end. There must be room for 3 bytes per UTF-16 unit. */
-export function writeUtf8(bytes: Buffer, start: number, text: string): number {
+export function writeUtf8(bytes: Uint8Array, start: number, text: string): number {
   const length = text.length;
   if (length <= ASCII_WRITE_MAX) {
     let i = 0;
@@ -76,5 +67,5 @@ export function writeUtf8(bytes: Buffer, start: number, text: string): number {
     }
     if (i === length) return start + length;
   }
-  return start + (bytes as RawBuffer).utf8Write(text, start);
+  return start + utf8Write.call(bytes, text, start);
 }

@@ -30,7 +30,7 @@ const values: Record<ColumnType, fc.Arbitrary<Value>> = {
   ),
 };
 
-export function valueOf(spec: ColumnSpec): fc.Arbitrary<Value> {
+export function valueFor(spec: ColumnSpec): fc.Arbitrary<Value> {
   return spec.endsWith('?') ? fc.option(values[spec.slice(0, -1) as ColumnType]) : values[spec as ColumnType];
 }
 
@@ -50,7 +50,7 @@ export const schemaOf: fc.Arbitrary<Schema> = fc
 /** A schema with rows of it. */
 export function table(rowsMax = 40): fc.Arbitrary<{ schema: Schema; rows: PlainRow[] }> {
   return schemaOf.chain((schema) => {
-    const entries = Object.entries(schema).map(([name, spec]) => [name, valueOf(spec)] as const);
+    const entries = Object.entries(schema).map(([name, spec]) => [name, valueFor(spec)] as const);
     const row = fc.record(Object.fromEntries(entries), { noNullPrototype: true }) as fc.Arbitrary<PlainRow>;
     return fc.record({ schema: fc.constant(schema), rows: fc.array(row, { maxLength: rowsMax }) });
   });
