@@ -1,0 +1,130 @@
+import type { SharedMemory, SharedRegion } from '../base/index.js';
+import { layoutUnknown } from './shuffle-errors.js';
+
+/**
+ * How far each consumer of a writer's partitions is, and who sleeps: the only memory a consumer writes to.
+ *
+ *     words: magic | version | cursors | partitions | writer's doorbell | attention
+ *     from byte 64, per partition: lost (0/1) | degraded (0/1)
+ *     then per (subpartition, consumer), 64 bytes each: long [generation | seq low 32 bits] | reader's doorbell
+ *
+ * Attaching raises the generation, so that a replaced consumer's late release changes nothing: its compare-and-swap
+ * fails. A doorbell word is 0 while its owner is awake.
+ */
+export class Cursors {
+  readonly region: SharedRegion;
+  readonly #firstWord: number;
+
+  private constructor(region: SharedRegion) {
+    const { words } = region;
+    if (words[0] !== MAGIC || words[1] !== VERSION) throw layoutUnknown(region.name, 'it does not hold cursors');
+    this.region = region;
+    this.#firstWord = cursorsByte(words[3] as number) / 4;
+  }
+
+  static async create(memory: SharedMemory, number: number, cursors: number, partitions: number): Promise<Cursors> {
+    const region = await memory.create(cursorsRegion(number), cursorsByte(partitions) + cursors * CURSOR_BYTES);
+    region.words.set([0, VERSION, cursors, partitions]);
+    Atomics.store(region.words, 0, MAGIC);
+    return new Cursors(region);
+  }
+
+  static async open(memory: SharedMemory, number: number): Promise<Cursors> {
+    return new Cursors(await memory.open(cursorsRegion(number), 'write'));
+  }
+
+  /** Low 32 bits of the next seq that this consumer did not consume. */
+  consumedLow(cursor: number): number {
+    return Atomics.load(this.region.words, this.#word(cursor));
+  }
+
+  /** Points the cursor at `seq` under a new generation, which it returns. */
+  attach(cursor: number, seq: number): number {
+    const { longs } = this.region;
+    const index = this.#word(cursor) / 2;
+    for (;;) {
+      const old = Atomics.load(longs, index);
+      const generation = (Number(old >> 32n) + 1) >>> 0;
+      if (Atomics.compareExchange(longs, index, old, cursorWord(generation, seq)) === old) return generation;
+    }
+  }
+
+  /** Moves the cursor from one seq to a later one; false when a later attachment owns it. */
+  advance(cursor: number, generation: number, from: number, to: number): boolean {
+    const expected = cursorWord(generation, from);
+    const { longs } = this.region;
+    return Atomics.compareExchange(longs, this.#word(cursor) / 2, expected, cursorWord(generation, to)) === expected;
+  }
+
+  sleep(cursor: number, doorbell: number): void {
+    Atomics.store(this.region.words, this.#word(cursor) + 2, doorbell);
+  }
+
+  /** The sleeping reader's doorbell, once; 0 when it is awake. */
+  wake(cursor: number): number {
+    const { words } = this.region;
+    const word = this.#word(cursor) + 2;
+    return Atomics.load(words, word) === 0 ? 0 : Atomics.exchange(words, word, 0);
+  }
+
+  sleepWriter(doorbell: number): void {
+    Atomics.store(this.region.words, 4, doorbell);
+  }
+
+  wakeWriter(): number {
+    const { words } = this.region;
+    return Atomics.load(words, 4) === 0 ? 0 : Atomics.exchange(words, 4, 0);
+  }
+
+  /** Leaves word for the master, who looks when his doorbell rings. */
+  callAttention(bit: number): void {
+    Atomics.or(this.region.words, 5, bit);
+  }
+
+  takeAttention(): number {
+    return Atomics.exchange(this.region.words, 5, 0);
+  }
+
+  flagLost(partition: number): void {
+    Atomics.store(this.region.words, 16 + partition * 2, 1);
+    this.callAttention(ATTENTION_LOST);
+  }
+
+  takeLost(partition: number): boolean {
+    return Atomics.exchange(this.region.words, 16 + partition * 2, 0) !== 0;
+  }
+
+  flagDegraded(partition: number): void {
+    Atomics.store(this.region.words, 17 + partition * 2, 1);
+    this.callAttention(ATTENTION_DEGRADED);
+  }
+
+  takeDegraded(partition: number): boolean {
+    return Atomics.exchange(this.region.words, 17 + partition * 2, 0) !== 0;
+  }
+
+  #word(cursor: number): number {
+    return this.#firstWord + cursor * (CURSOR_BYTES / 4);
+  }
+}
+
+export function cursorsRegion(number: number): string {
+  return `shuffle-cursors-${number}`;
+}
+
+/** Bits of the attention word. */
+export const ATTENTION_PRESSURE = 1;
+export const ATTENTION_DEGRADED = 2;
+export const ATTENTION_LOST = 4;
+
+function cursorWord(generation: number, seq: number): bigint {
+  return (BigInt(generation) << 32n) | BigInt(seq >>> 0);
+}
+
+function cursorsByte(partitions: number): number {
+  return Math.ceil((64 + partitions * 8) / 64) * 64;
+}
+
+const CURSOR_BYTES = 64;
+const MAGIC = 0x4d524355;
+const VERSION = 1;

@@ -1,0 +1,14 @@
+/** The door of the shuffle service. */
+export {
+  runShuffleConformance,
+  type ShuffleConformanceCase,
+  type ShuffleUnderTest,
+  shuffleConformance,
+} from './conformance.js';
+export { type Doorbell, directDoorbell, noDoorbell } from './doorbell.js';
+export { LocalEnvironment, type LocalEnvironmentOptions } from './local-environment.js';
+export { LocalMaster, type LocalMasterOptions } from './local-master.js';
+export { type LocalShuffle, openLocalShuffle } from './local-shuffle.js';
+export { type ShuffleMetrics, shuffleMetrics } from './metrics.js';
+export { SHUFFLE_DEFAULTS, type ShuffleFaults, type ShuffleSettings } from './settings.js';
+export * from './spi.js';

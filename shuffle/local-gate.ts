@@ -1,0 +1,181 @@
+import { type Clock, MillraceError } from '../base/index.js';
+import { MASTER_DOORBELL } from './arena.js';
+import type { Doorbell } from './doorbell.js';
+import type { LocalChannel } from './local-channel.js';
+import type { ShuffleMetrics } from './metrics.js';
+import type { BufferKind, ChannelDescriptor, InputBuffer, InputGate, SubpartitionPosition } from './spi.js';
+import type { TaskLog } from './task-log.js';
+import { Waiter } from './waiter.js';
+
+export interface GateParts {
+  readonly channels: readonly LocalChannel[];
+  /** A doorbell address of this gate alone. */
+  readonly address: number;
+  readonly clock: Clock;
+  readonly doorbell: Doorbell;
+  readonly metrics: ShuffleMetrics;
+  readonly openLog: (number: number) => Promise<TaskLog>;
+  readonly onClose: () => void;
+}
+
+/** Reads any number of subpartitions in shared memory, in turn. */
+export class LocalGate implements InputGate {
+  readonly channels: readonly ChannelDescriptor[];
+  readonly #parts: GateParts;
+  readonly #channels: readonly LocalChannel[];
+  readonly #waiter: Waiter;
+  /** Who is asked first by the next poll. */
+  #turn = 0;
+  #following = 0;
+  #failure: unknown;
+  #closed = false;
+
+  constructor(parts: GateParts) {
+    this.#parts = parts;
+    this.#channels = parts.channels;
+    this.channels = parts.channels.map((channel) => channel.descriptor);
+    const arm = () => {
+      for (const channel of this.#channels) if (!channel.paused) channel.sleep(parts.address);
+    };
+    this.#waiter = new Waiter(parts.clock, parts.doorbell, parts.address, () => this.#isReady(), arm);
+  }
+
+  poll(): InputBuffer | undefined {
+    if (this.#closed) throw new MillraceError('closed', 'GATE_CLOSED', 'the input gate is closed');
+    if (this.#failure !== undefined) throw this.#failure;
+    const count = this.#channels.length;
+    for (let i = 0; i < count; i++) {
+      const index = (this.#turn + i) % count;
+      const channel = this.#channels[index] as LocalChannel;
+      if (channel.paused) continue;
+      const record = this.#guard(() => channel.next());
+      if (record < 0) {
+        this.#followSuccessor(channel);
+        continue;
+      }
+      this.#turn = (index + 1) % count;
+      return this.#take(index, channel, record);
+    }
+    return undefined;
+  }
+
+  async whenAvailable(timeoutMs: number): Promise<void> {
+    return this.#waiter.wait(timeoutMs);
+  }
+
+  pause(channel: number): void {
+    this.#channel(channel).paused = true;
+  }
+
+  resume(channel: number): void {
+    this.#channel(channel).paused = false;
+    this.#waiter.check();
+  }
+
+  positions(): readonly SubpartitionPosition[] {
+    return this.#channels.map((channel) => channel.position);
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#waiter.close();
+    this.#parts.onClose();
+  }
+
+  #take(index: number, channel: LocalChannel, record: number): InputBuffer {
+    const { log } = channel;
+    const { seq } = channel.position;
+    const kind = log.kind(record);
+    const rows = log.rows(record);
+    const bytes = this.#guard(() => channel.take(record));
+    const { metrics } = this.#parts;
+    metrics.buffersIn++;
+    metrics.bytesIn += bytes.length;
+    return new LocalBuffer(this, index, seq, kind, rows, bytes);
+  }
+
+  /** For the buffers of this gate. */
+  released(channel: number, seq: number): void {
+    if (this.#closed) return;
+    const { cursors } = this.#channel(channel);
+    this.#channel(channel).release(seq);
+    const writer = cursors.wakeWriter();
+    if (writer !== 0) this.#parts.doorbell.ring(writer);
+  }
+
+  #isReady(): boolean {
+    if (this.#closed || this.#failure !== undefined) return true;
+    for (const channel of this.#channels) {
+      if (channel.paused) continue;
+      if (channel.hasNext()) return true;
+      this.#followSuccessor(channel);
+    }
+    return false;
+  }
+
+  #followSuccessor(channel: LocalChannel): void {
+    const { successor } = channel;
+    if (successor === undefined || this.#following > 0) return;
+    this.#following++;
+    this.#parts
+      .openLog(successor)
+      .then(
+        (log) => channel.follow(log),
+        (e: unknown) => {
+          // Released, or succeeded once more, in between: the pointer says which when it is read again.
+          if (!(e instanceof MillraceError && e.code === 'MEMORY_NOT_FOUND')) this.#failure ??= e;
+        },
+      )
+      .finally(() => {
+        this.#following--;
+        this.#waiter.check();
+      });
+  }
+
+  /** A gate that failed once keeps failing: the position behind the failure means nothing. */
+  #guard<T>(read: () => T): T {
+    try {
+      return read();
+    } catch (e) {
+      this.#failure = e;
+      if (e instanceof MillraceError && e.code === 'PARTITION_LOST') this.#parts.doorbell.ring(MASTER_DOORBELL);
+      throw e;
+    }
+  }
+
+  #channel(index: number): LocalChannel {
+    const channel = this.#channels[index];
+    if (channel !== undefined) return channel;
+    throw new MillraceError('invalid', 'CHANNEL_UNKNOWN', `the input gate has no channel ${index}`);
+  }
+}
+
+class LocalBuffer implements InputBuffer {
+  readonly channel: number;
+  readonly seq: number;
+  readonly kind: BufferKind;
+  readonly rows: number;
+  readonly bytes: Uint8Array;
+  #gate: LocalGate | undefined;
+
+  constructor(gate: LocalGate, channel: number, seq: number, kind: BufferKind, rows: number, bytes: Uint8Array) {
+    this.#gate = gate;
+    this.channel = channel;
+    this.seq = seq;
+    this.kind = kind;
+    this.rows = rows;
+    this.bytes = bytes;
+  }
+
+  release(): void {
+    const gate = this.#gate;
+    if (gate === undefined) throw releasedTwice(this.channel, this.seq);
+    this.#gate = undefined;
+    gate.released(this.channel, this.seq);
+  }
+}
+
+export function releasedTwice(channel: number, seq: number): MillraceError {
+  return new MillraceError('internal', 'RELEASED_TWICE', `buffer ${seq} of channel ${channel} was released twice`);
+}

@@ -1,0 +1,277 @@
+import { MillraceError, type SharedMemory } from '../base/index.js';
+import { Arena, MASTER_DOORBELL } from './arena.js';
+import { ATTENTION_PRESSURE, Cursors, cursorsRegion } from './cursors.js';
+import type { Doorbell } from './doorbell.js';
+import { createPointer, type LogPointer, openPointer, pointerRegion } from './log-pointer.js';
+import { SHUFFLE_DEFAULTS, type ShuffleFaults, type ShuffleSettings } from './settings.js';
+import { writerFenced } from './shuffle-errors.js';
+import type { ShuffleEvent, ShuffleMaster, WriterDescriptor, WriterStatus } from './spi.js';
+import { LOG_PREFIX, logRegion, STATE_CLOSED, TaskLog } from './task-log.js';
+import { WriterRecord } from './writer-record.js';
+import { checkWriter } from './writer-spec.js';
+
+export interface LocalMasterOptions {
+  readonly memory: SharedMemory;
+  readonly doorbell: Doorbell;
+  readonly settings?: Partial<ShuffleSettings>;
+  readonly faults?: ShuffleFaults;
+}
+
+/**
+ * The one who lays out, seals, trims and removes logs in shared memory. One per memory. Calls on one writer must not
+ * overlap; they are queued here. What it knows can be rebuilt from the regions, apart from the epochs of released
+ * writers (invariant 12), which it keeps as long as it lives.
+ */
+export class LocalMaster implements ShuffleMaster {
+  readonly arena: Arena;
+  readonly #options: LocalMasterOptions;
+  readonly #settings: ShuffleSettings;
+  readonly #writers = new Map<string, WriterRecord>();
+  readonly #highestEpochs = new Map<string, number>();
+  readonly #writerOfPartition = new Map<string, string>();
+  /** Logs whose open slots may still be written by someone who was given up. */
+  readonly #quarantined = new Map<number, string>();
+  readonly #handlers: ((event: ShuffleEvent) => void)[] = [];
+  readonly #unlisten: () => void;
+  #tail: Promise<unknown> = Promise.resolve();
+
+  private constructor(options: LocalMasterOptions, arena: Arena) {
+    this.#options = options;
+    this.#settings = { ...SHUFFLE_DEFAULTS, ...options.settings };
+    this.arena = arena;
+    this.#unlisten = options.doorbell.onRing(MASTER_DOORBELL, () => this.attend());
+  }
+
+  /** Lays the arena out, or takes over what an earlier master left in this memory. @throws `MEMORY_FULL`. */
+  static async open(options: LocalMasterOptions): Promise<LocalMaster> {
+    const arena = await Arena.createOrOpen(options.memory, { ...SHUFFLE_DEFAULTS, ...options.settings });
+    const master = new LocalMaster(options, arena);
+    await master.#takeOver();
+    return master;
+  }
+
+  register(writer: WriterDescriptor): Promise<void> {
+    return this.#queue(async () => {
+      checkWriter(writer);
+      const highest = this.#highestEpochs.get(writer.writer) ?? 0;
+      if (highest > writer.epoch) throw writerFenced(writer.writer, writer.epoch, highest);
+      const known = this.#writers.get(writer.writer);
+      if (known === undefined) await this.#layOut(writer);
+      else if (known.log.descriptor.epoch < writer.epoch) await this.#succeed(known, writer);
+      this.#highestEpochs.set(writer.writer, writer.epoch);
+    });
+  }
+
+  seal(writer: string, epoch: number): Promise<{ readonly tail: number }> {
+    return this.#queue(async () => {
+      this.#highestEpochs.set(writer, Math.max(epoch, this.#highestEpochs.get(writer) ?? 0));
+      const record = this.#writers.get(writer);
+      if (record === undefined) return { tail: 0 };
+      if (this.#options.faults?.noSeal === true) return { tail: record.log.tail };
+      const tail = record.log.seal(epoch);
+      this.#wakeWriter(record);
+      return { tail };
+    });
+  }
+
+  trim(partition: string, seqs: readonly number[]): Promise<void> {
+    return this.#queue(async () => {
+      const record = this.#writers.get(this.#writerOfPartition.get(partition) ?? '');
+      if (record === undefined) return;
+      record.trim(partition, seqs);
+      if (record.mayBeSwept) record.sweep(this.arena, false);
+      else this.#wakeWriter(record);
+    });
+  }
+
+  release(writer: string): Promise<void> {
+    return this.#queue(async () => {
+      const record = this.#writers.get(writer);
+      if (record === undefined) return;
+      this.#writers.delete(writer);
+      const { memory } = this.#options;
+      const { log } = record;
+      for (const pointer of record.pointers) pointer.setLogNumber(0);
+      for (const { partition } of log.descriptor.partitions) {
+        this.#writerOfPartition.delete(partition);
+        await memory.remove(pointerRegion('partition', partition));
+      }
+      await memory.remove(pointerRegion('writer', writer));
+      log.markReleased();
+      this.#wakeWriter(record);
+      for (const number of [...record.predecessors, log.number]) {
+        const mayLive = number !== log.number || log.state !== STATE_CLOSED;
+        if (record.freeSlots(this.arena, number, mayLive)) this.#quarantined.set(number, writer);
+      }
+      record.wakeReaders(this.#options.doorbell);
+      await memory.remove(logRegion(log.number));
+      await memory.remove(cursorsRegion(log.cursorsNumber));
+      for (const region of [log.region, record.cursors.region, ...record.pointers.map((p) => p.region)]) {
+        memory.retire(region);
+      }
+    });
+  }
+
+  async list(): Promise<readonly WriterStatus[]> {
+    return this.#queue(async () => [...this.#writers.values()].map((record) => record.status()));
+  }
+
+  onEvent(handler: (event: ShuffleEvent) => void): void {
+    this.#handlers.push(handler);
+  }
+
+  /** Whoever held this writer's memory is gone for certain: nobody can write there any more. */
+  abandoned(writer: string, epoch: number): Promise<void> {
+    return this.#queue(async () => {
+      for (const [number, owner] of [...this.#quarantined]) {
+        if (owner !== writer) continue;
+        for (let slot = 0; slot < this.arena.slots; slot++) {
+          if (this.arena.ownerOf(slot).owner === number) this.arena.give(slot, number);
+        }
+        this.#quarantined.delete(number);
+      }
+      const record = this.#writers.get(writer);
+      if (record?.log.descriptor.epoch === epoch) record.abandon(this.arena);
+    });
+  }
+
+  /** Slots that nobody may use because a given-up writer might still write there. */
+  get quarantinedSlots(): number {
+    let slots = 0;
+    for (let slot = 0; slot < this.arena.slots; slot++)
+      if (this.#quarantined.has(this.arena.ownerOf(slot).owner)) slots++;
+    return slots;
+  }
+
+  async close(): Promise<void> {
+    this.#unlisten();
+    await this.#tail.catch(() => {});
+  }
+
+  /** Looks for what writers and readers left word of; rung by them. */
+  attend(): void {
+    for (const record of this.#writers.values()) {
+      const attention = record.cursors.takeAttention();
+      if (attention === 0) continue;
+      const { writer } = record.log.descriptor;
+      if ((attention & ATTENTION_PRESSURE) !== 0) {
+        const retainedBytes = record.status().partitions.reduce((sum, p) => sum + p.retainedBytes, 0);
+        this.#emit({ kind: 'pressure', writer, retainedBytes });
+        this.#sweepFinished();
+      }
+      for (const event of record.takeFlags()) this.#emit(event);
+    }
+  }
+
+  /** Writers that closed do not trim for themselves. */
+  #sweepFinished(): void {
+    const low = !this.arena.hasFree(this.arena.slots >> 3);
+    for (const record of this.#writers.values()) if (record.mayBeSwept) record.sweep(this.arena, low);
+  }
+
+  async #layOut(writer: WriterDescriptor): Promise<void> {
+    const { memory } = this.#options;
+    const number = this.arena.nextLogNumber();
+    const cursorCount = writer.partitions.reduce((sum, p) => sum + p.subpartitions * p.consumers, 0);
+    const made: string[] = [];
+    try {
+      for (const { partition } of writer.partitions) {
+        const owner = this.#writerOfPartition.get(partition);
+        if (owner !== undefined) throw partitionTaken(partition, owner);
+      }
+      const log = await TaskLog.create(memory, number, number, writer, this.#settings);
+      made.push(log.region.name);
+      const cursors = await Cursors.create(memory, number, cursorCount, writer.partitions.length);
+      made.push(cursors.region.name);
+      const pointers: LogPointer[] = [];
+      for (const [ordinal, { partition }] of writer.partitions.entries()) {
+        pointers.push(await createPointer(memory, 'partition', partition, ordinal));
+        made.push(pointerRegion('partition', partition));
+      }
+      pointers.push(await createPointer(memory, 'writer', writer.writer, -1));
+      this.#adopt(new WriterRecord(log, cursors, pointers, []));
+      for (const pointer of pointers) pointer.setLogNumber(number);
+    } catch (e) {
+      for (const name of made) await memory.remove(name);
+      throw e;
+    }
+  }
+
+  /** The next attempt of the same lineage goes on where the sealed one stopped. */
+  async #succeed(record: WriterRecord, writer: WriterDescriptor): Promise<void> {
+    const { memory } = this.#options;
+    const old = record.log;
+    if (!samePartitions(old.descriptor, writer)) throw partitionsChanged(writer.writer);
+    if (this.#options.faults?.noSeal !== true) old.seal(writer.epoch);
+    const number = this.arena.nextLogNumber();
+    // First the slots, then the copy: a slot the old writer reopens before it is handed over holds nothing retained.
+    for (const predecessor of [...record.predecessors, old.number]) {
+      for (let slot = 0; slot < this.arena.slots; slot++) this.arena.handOver(slot, predecessor, number);
+    }
+    const log = await TaskLog.succeed(memory, old, number, writer.epoch);
+    const { cursors, pointers } = record;
+    this.#adopt(new WriterRecord(log, cursors, pointers, [...record.predecessors, old.number]));
+    for (const pointer of pointers) pointer.setLogNumber(number);
+    this.#wakeWriter(record);
+    record.wakeReaders(this.#options.doorbell);
+    await memory.remove(logRegion(old.number));
+    memory.retire(old.region);
+  }
+
+  #adopt(record: WriterRecord): void {
+    const { writer, partitions } = record.log.descriptor;
+    this.#writers.set(writer, record);
+    for (const { partition } of partitions) this.#writerOfPartition.set(partition, writer);
+  }
+
+  /** Finds the logs of an earlier master. */
+  async #takeOver(): Promise<void> {
+    const { memory } = this.#options;
+    for (const name of await memory.list()) {
+      if (!name.startsWith(LOG_PREFIX)) continue;
+      const log = await TaskLog.open(memory, Number(name.slice(LOG_PREFIX.length)), 'write');
+      const { descriptor } = log;
+      const cursors = await Cursors.open(memory, log.cursorsNumber);
+      const pointers: LogPointer[] = [];
+      for (const { partition } of descriptor.partitions) {
+        const pointer = await openPointer(memory, 'partition', partition, 'write');
+        if (pointer !== undefined) pointers.push(pointer);
+      }
+      const own = await openPointer(memory, 'writer', descriptor.writer, 'write');
+      if (own?.logNumber !== log.number || pointers.length !== descriptor.partitions.length) continue;
+      this.#adopt(new WriterRecord(log, cursors, [...pointers, own], []));
+      this.#highestEpochs.set(descriptor.writer, log.epoch);
+    }
+  }
+
+  #wakeWriter(record: WriterRecord): void {
+    const address = record.cursors.wakeWriter();
+    if (address !== 0) this.#options.doorbell.ring(address);
+  }
+
+  #emit(event: ShuffleEvent): void {
+    for (const handler of this.#handlers) handler(event);
+  }
+
+  #queue<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(work, work);
+    this.#tail = result;
+    return result;
+  }
+}
+
+function samePartitions(a: WriterDescriptor, b: WriterDescriptor): boolean {
+  const shape = (w: WriterDescriptor) =>
+    JSON.stringify(w.partitions.map((p) => [p.partition, p.subpartitions, p.broadcast, p.consumers]));
+  return shape(a) === shape(b);
+}
+
+function partitionsChanged(writer: string): MillraceError {
+  const message = `writer "${writer}" is registered with other partitions: a new lineage needs new names`;
+  return new MillraceError('invalid', 'WRITER_CHANGED', message, { context: { writer } });
+}
+
+function partitionTaken(partition: string, owner: string): MillraceError {
+  const message = `partition "${partition}" is registered already, by writer "${owner}"`;
+  return new MillraceError('invalid', 'PARTITION_TAKEN', message, { context: { partition, owner } });
+}

@@ -1,0 +1,37 @@
+import { MillraceError } from '../base/index.js';
+import type { LocalTaskWriter } from './local-writer.js';
+import type { BufferKind, PartitionDescriptor, ResultPartitionWriter, SubpartitionPosition } from './spi.js';
+import type { SubpartitionLog } from './subpartition-log.js';
+
+/** One partition of a task writer; all work is the task writer's. */
+export class LocalPartitionWriter implements ResultPartitionWriter {
+  readonly descriptor: PartitionDescriptor;
+  readonly #subpartitions: readonly SubpartitionLog[];
+  readonly #writer: LocalTaskWriter;
+
+  constructor(descriptor: PartitionDescriptor, subpartitions: readonly SubpartitionLog[], writer: LocalTaskWriter) {
+    this.descriptor = descriptor;
+    this.#subpartitions = subpartitions;
+    this.#writer = writer;
+  }
+
+  emit(subpartition: number, bytes: Uint8Array, rows: number): void {
+    const sub = this.#subpartitions[subpartition];
+    if (sub === undefined) throw noSuchSubpartition(this.descriptor, subpartition);
+    this.#writer.stageData(sub, bytes, rows);
+  }
+
+  event(kind: Exclude<BufferKind, 0>, payload: Uint8Array): void {
+    this.#writer.stageEvent(this.#subpartitions, kind, payload);
+  }
+
+  positions(): readonly SubpartitionPosition[] {
+    return this.#subpartitions.map((sub) => this.#writer.positionOf(sub));
+  }
+}
+
+export function noSuchSubpartition(descriptor: PartitionDescriptor, subpartition: number): MillraceError {
+  const { partition, subpartitions } = descriptor;
+  const message = `partition "${partition}" has ${subpartitions} subpartitions, there is no ${subpartition}`;
+  return new MillraceError('invalid', 'SUBPARTITION_UNKNOWN', message, { context: { partition, subpartition } });
+}

@@ -1,0 +1,315 @@
+import { type Clock, MillraceError, xxh64 } from '../base/index.js';
+import { type Arena, MASTER_DOORBELL } from './arena.js';
+import { ChainHash } from './chain-hash.js';
+import { ATTENTION_PRESSURE, type Cursors } from './cursors.js';
+import type { Doorbell } from './doorbell.js';
+import { FrameLog, type StepOutput } from './frame-log.js';
+import { LocalPartitionWriter } from './local-partition-writer.js';
+import type { ShuffleMetrics } from './metrics.js';
+import type { ShuffleFaults, ShuffleSettings } from './settings.js';
+import { shuffleMemoryFull, writerFenced } from './shuffle-errors.js';
+import { SlotPool } from './slot-pool.js';
+import type { BufferKind, ResultPartitionWriter, SubpartitionPosition, TaskWriter, WriterDescriptor } from './spi.js';
+import { SubpartitionLog } from './subpartition-log.js';
+import { STATE_CLOSED, STATE_OPEN, type TaskLog } from './task-log.js';
+import { Waiter } from './waiter.js';
+
+export interface WriterParts {
+  readonly log: TaskLog;
+  readonly cursors: Cursors;
+  readonly arena: Arena;
+  readonly clock: Clock;
+  readonly doorbell: Doorbell;
+  readonly settings: ShuffleSettings;
+  readonly metrics: ShuffleMetrics;
+  readonly faults: ShuffleFaults;
+  readonly onClose: () => void;
+}
+
+/**
+ * Writes a task log in shared memory: bytes into the arena, records into the index, a frame into the frame ring, and
+ * then one compare-and-swap that makes the step exist.
+ */
+export class LocalTaskWriter implements TaskWriter {
+  readonly partitions: readonly ResultPartitionWriter[];
+  readonly #parts: WriterParts;
+  readonly #descriptor: WriterDescriptor;
+  readonly #subpartitions: SubpartitionLog[];
+  readonly #pool: SlotPool;
+  readonly #frames: FrameLog;
+  readonly #waiter: Waiter;
+  readonly #chainHash = new ChainHash();
+  readonly #staged: StepOutput[] = [];
+  /** Subpartitions that had too much unconsumed when last looked at. */
+  readonly #over = new Set<SubpartitionLog>();
+  readonly #buffersMax: number;
+  readonly #dataRecordsMax: number;
+  readonly #reserveSlots: number;
+  #position: number;
+  #short = false;
+  #seenTrims = -1;
+  #saidPressure = false;
+  #fenced: MillraceError | undefined;
+  #closed = false;
+
+  constructor(parts: WriterParts) {
+    const { log, cursors, arena, settings } = parts;
+    this.#parts = parts;
+    this.#descriptor = log.descriptor;
+    this.#position = log.tail;
+    this.#subpartitions = log.descriptor.partitions.flatMap((p, partition) =>
+      Array.from({ length: p.subpartitions }, (_, s) => new SubpartitionLog(log, cursors, partition, s)),
+    );
+    this.#pool = new SlotPool(arena, log.number);
+    for (const sub of this.#subpartitions) this.#adopt(sub);
+    this.#frames = new FrameLog(log);
+    this.#buffersMax = Math.min(settings.unconsumedBuffersMax, log.ringRecords / 4);
+    this.#dataRecordsMax = log.ringRecords - Math.max(16, log.ringRecords / 8);
+    this.#reserveSlots = Math.max(2, arena.slots >> 5);
+    this.partitions = log.descriptor.partitions.map((descriptor, partition) => {
+      const first = log.firstSubpartition[partition] as number;
+      const subpartitions = this.#subpartitions.slice(first, first + descriptor.subpartitions);
+      return new LocalPartitionWriter(descriptor, subpartitions, this);
+    });
+    const address = arena.nextDoorbell();
+    const isReady = () => this.available;
+    this.#waiter = new Waiter(parts.clock, parts.doorbell, address, isReady, () => cursors.sleepWriter(address));
+  }
+
+  get position(): number {
+    return this.#position;
+  }
+
+  get available(): boolean {
+    if (this.#fenced !== undefined || this.#closed || this.#parts.log.epoch !== this.#descriptor.epoch) return true;
+    for (const sub of this.#over) {
+      sub.refreshConsumed();
+      if (this.#isOver(sub)) return false;
+      this.#over.delete(sub);
+    }
+    if (this.#short) this.#short = !this.#findRoom();
+    return !this.#short;
+  }
+
+  async whenAvailable(timeoutMs: number): Promise<void> {
+    return this.#waiter.wait(timeoutMs);
+  }
+
+  publish(determinants: Uint8Array): number {
+    this.#checkOpen();
+    const { log, metrics } = this.#parts;
+    const { epoch } = this.#descriptor;
+    if (log.epoch !== epoch) throw this.#fence();
+    if (this.#staged.length === 0 && determinants.length === 0) return this.#position;
+    this.#frames.append(epoch, this.#position + 1, determinants, this.#staged);
+    if (!log.publish(epoch, this.#position)) throw this.#fence();
+    this.#position++;
+    metrics.stepsOut++;
+    this.#ringReaders();
+    this.#staged.length = 0;
+    if (log.trimGeneration !== this.#seenTrims) this.#reclaim();
+    return this.#position;
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#waiter.close();
+    this.#parts.log.changeState(STATE_OPEN, STATE_CLOSED);
+    this.#pool.close();
+    if (this.#parts.log.released) this.#giveBackAll();
+    this.#parts.onClose();
+  }
+
+  /** Stages one data buffer. For the partition writers of this folder. */
+  stageData(sub: SubpartitionLog, bytes: Uint8Array, rows: number): void {
+    this.#checkOpen();
+    if (sub.next - sub.first >= this.#dataRecordsMax) this.#relieve(sub);
+    if (sub.next - sub.first >= this.#dataRecordsMax) {
+      const { log } = this.#parts;
+      const hint = `${sub.unconsumedBuffers} buffers of "${this.#nameOf(sub)}" wait to be consumed`;
+      throw shuffleMemoryFull(log.region.name, log.region.bytes.length, bytes.length, hint);
+    }
+    const checksum = xxh64(bytes);
+    const offset = this.#store(bytes, false);
+    this.#append(sub, 0, rows, offset, bytes.length, checksum);
+    if (this.#isOver(sub)) {
+      sub.refreshConsumed();
+      if (this.#isOver(sub)) this.#over.add(sub);
+    }
+  }
+
+  /** Stages one event in each of these subpartitions; its payload is stored once. */
+  stageEvent(subs: readonly SubpartitionLog[], kind: BufferKind, payload: Uint8Array): void {
+    this.#checkOpen();
+    const { ringRecords } = this.#parts.log;
+    for (const sub of subs) {
+      if (sub.next - sub.first >= this.#dataRecordsMax) this.#relieve(sub);
+      if (sub.next - sub.first >= ringRecords) {
+        const { name, bytes } = this.#parts.log.region;
+        throw shuffleMemoryFull(name, bytes.length, payload.length, `"${this.#nameOf(sub)}" is full of events`);
+      }
+    }
+    const checksum = xxh64(payload);
+    const offset = payload.length === 0 ? 0 : this.#store(payload, true);
+    for (const sub of subs) this.#append(sub, kind, 0, offset, payload.length, checksum);
+    if (!this.#parts.arena.hasFree(this.#parts.arena.slots >> 3)) this.#trimConsumed();
+  }
+
+  positionOf(sub: SubpartitionLog): SubpartitionPosition {
+    return { seq: sub.next, chain: sub.chain };
+  }
+
+  #append(
+    sub: SubpartitionLog,
+    kind: BufferKind,
+    rows: number,
+    offset: number,
+    length: number,
+    checksum: bigint,
+  ): void {
+    const { log, metrics } = this.#parts;
+    const seq = sub.next;
+    const position = this.#position + 1;
+    const chain = this.#chainHash.next(sub.chain, checksum);
+    log.writeRecord(log.recordOf(sub.index, seq), { seq, position, kind, rows, length, offset, checksum, chain });
+    if (length > 0) this.#pool.refer(offset);
+    sub.next = seq + 1;
+    sub.chain = chain;
+    sub.unconsumedBytes += length;
+    log.setNextHint(sub.index, sub.next);
+    const { partition, subpartition } = sub;
+    this.#staged.push({ partition, subpartition, seq, kind, rows, offset, length, checksum });
+    metrics.buffersOut++;
+    metrics.bytesOut += length;
+  }
+
+  #store(bytes: Uint8Array, event: boolean): number {
+    const { arena, clock, faults } = this.#parts;
+    const offset = this.#place(bytes.length, event);
+    if (faults.visibleBeforeStored === true) {
+      const late = bytes.slice();
+      clock.soon(() => arena.bytes.set(late, offset));
+    } else arena.bytes.set(bytes, offset);
+    if (bytes.length > arena.slotBytes) this.#pool.stored(offset);
+    return offset;
+  }
+
+  #place(length: number, event: boolean): number {
+    if (!this.#pool.hasRoom(length)) this.#beforeTakingSlot();
+    let offset = this.#pool.allocate(length);
+    if (offset < 0) {
+      this.#trimConsumed();
+      offset = this.#pool.allocate(length);
+    }
+    if (offset < 0 && event) offset = this.#pool.allocateReserved(length);
+    if (offset >= 0) return offset;
+    this.#short = true;
+    const { arena } = this.#parts;
+    const hint =
+      length > arena.totalBytes / 2 ? 'enlarge the arena' : 'consumers are too slow, or the arena is too small';
+    throw shuffleMemoryFull(arena.region.name, arena.totalBytes, length, hint);
+  }
+
+  /** Once per slot: reuse what was trimmed, and notice when memory gets low. */
+  #beforeTakingSlot(): void {
+    const { arena } = this.#parts;
+    this.#reclaim();
+    if (this.#pool.recyclable > 0) return;
+    if (!arena.hasFree(arena.slots >> 2)) this.#sayPressure();
+    if (!arena.hasFree(arena.slots >> 3)) this.#trimConsumed();
+    this.#short = !this.#findRoom();
+  }
+
+  #findRoom(): boolean {
+    if (this.#pool.recyclable > 0 || this.#parts.arena.hasFree(this.#reserveSlots)) return true;
+    this.#trimConsumed();
+    return this.#pool.recyclable > 0 || this.#parts.arena.hasFree(this.#reserveSlots);
+  }
+
+  /** Lets go what the master trimmed and all consumers consumed. */
+  #reclaim(): void {
+    const { log } = this.#parts;
+    const generation = log.trimGeneration;
+    if (generation !== this.#seenTrims) this.#saidPressure = false;
+    this.#seenTrims = generation;
+    for (const sub of this.#subpartitions) {
+      const limit = log.trim(sub.index);
+      if (limit > sub.first) sub.trimTo(limit, (offset) => this.#pool.drop(offset));
+    }
+  }
+
+  /** At the quota: consumed buffers go although no checkpoint covers them, and the master is told (invariant 14). */
+  #trimConsumed(): void {
+    for (const sub of this.#subpartitions) this.#trimConsumedOf(sub);
+  }
+
+  #trimConsumedOf(sub: SubpartitionLog): void {
+    const { log, cursors, doorbell } = this.#parts;
+    sub.trimTo(Number.POSITIVE_INFINITY, (offset) => this.#pool.drop(offset));
+    if (sub.first <= log.trim(sub.index)) return;
+    cursors.flagDegraded(sub.partition);
+    doorbell.ring(MASTER_DOORBELL);
+  }
+
+  /** A full index ring: first what was trimmed goes, then what was consumed. */
+  #relieve(sub: SubpartitionLog): void {
+    this.#sayPressure();
+    sub.trimTo(this.#parts.log.trim(sub.index), (offset) => this.#pool.drop(offset));
+    if (sub.next - sub.first >= this.#dataRecordsMax) this.#trimConsumedOf(sub);
+  }
+
+  #sayPressure(): void {
+    if (this.#saidPressure) return;
+    this.#saidPressure = true;
+    this.#parts.cursors.callAttention(ATTENTION_PRESSURE);
+    this.#parts.doorbell.ring(MASTER_DOORBELL);
+  }
+
+  #isOver(sub: SubpartitionLog): boolean {
+    return sub.unconsumedBytes >= this.#parts.settings.unconsumedBytesMax || sub.unconsumedBuffers >= this.#buffersMax;
+  }
+
+  #ringReaders(): void {
+    const { cursors, doorbell, log } = this.#parts;
+    for (const output of this.#staged) {
+      const consumers = log.descriptor.partitions[output.partition]?.consumers ?? 0;
+      const first = (log.firstCursor[output.partition] as number) + output.subpartition * consumers;
+      for (let cursor = first; cursor < first + consumers; cursor++) {
+        const address = cursors.wake(cursor);
+        if (address !== 0) doorbell.ring(address);
+      }
+    }
+  }
+
+  #adopt(sub: SubpartitionLog): void {
+    const { log } = this.#parts;
+    for (let seq = sub.first; seq < sub.next; seq++) {
+      const record = log.recordOf(sub.index, seq);
+      if (log.length(record) > 0) this.#pool.adopt(log.offset(record), log.length(record));
+    }
+  }
+
+  /** After a release nobody refers to any slot of this writer. */
+  #giveBackAll(): void {
+    const { arena, log } = this.#parts;
+    for (let slot = 0; slot < arena.slots; slot++) {
+      if (arena.ownerOf(slot).owner === log.number) arena.give(slot, log.number);
+    }
+  }
+
+  #nameOf(sub: SubpartitionLog): string {
+    return `${this.#descriptor.partitions[sub.partition]?.partition}[${sub.subpartition}]`;
+  }
+
+  #fence(): MillraceError {
+    this.#fenced ??= writerFenced(this.#descriptor.writer, this.#descriptor.epoch);
+    return this.#fenced;
+  }
+
+  #checkOpen(): void {
+    if (this.#fenced !== undefined) throw this.#fenced;
+    if (!this.#closed) return;
+    throw new MillraceError('closed', 'WRITER_CLOSED', `writer "${this.#descriptor.writer}" is closed`);
+  }
+}

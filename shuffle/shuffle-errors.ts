@@ -1,0 +1,47 @@
+import { MillraceError } from '../base/index.js';
+
+/** The errors of the contract in `spi.ts`, each naming what it is about. */
+
+export function writerFenced(writer: string, epoch: number, by?: number): MillraceError {
+  const reason = by === undefined ? 'a higher epoch sealed it' : `epoch ${by} sealed it`;
+  return new MillraceError('fenced', 'WRITER_FENCED', `writer "${writer}" of epoch ${epoch} must stop: ${reason}`, {
+    context: by === undefined ? { writer, epoch } : { writer, epoch, by },
+  });
+}
+
+export function writerUnknown(writer: string, epoch: number): MillraceError {
+  const message = `writer "${writer}" of epoch ${epoch} is not registered with this shuffle service`;
+  return new MillraceError('invalid', 'WRITER_UNKNOWN', message, { context: { writer, epoch } });
+}
+
+export function partitionLost(partition: string, subpartition: number, seq: number, why: string): MillraceError {
+  const message = `partition "${partition}" subpartition ${subpartition} cannot be read from seq ${seq}: ${why}`;
+  return new MillraceError('unavailable', 'PARTITION_LOST', message, { context: { partition, subpartition, seq } });
+}
+
+export function bufferCorrupt(partition: string, subpartition: number, seq: number, why: string): MillraceError {
+  const message = `partition "${partition}" subpartition ${subpartition} seq ${seq}: ${why}`;
+  return new MillraceError('corrupt', 'BUFFER_CORRUPT', message, { context: { partition, subpartition, seq } });
+}
+
+export function bufferOutOfOrder(partition: string, subpartition: number, seq: number, why: string): MillraceError {
+  const message = `partition "${partition}" subpartition ${subpartition} seq ${seq}: ${why}`;
+  return new MillraceError('corrupt', 'BUFFER_OUT_OF_ORDER', message, { context: { partition, subpartition, seq } });
+}
+
+export function shuffleMemoryFull(where: string, bytes: number, wanted: number, hint: string): MillraceError {
+  const message = `shuffle memory "${where}" of ${bytes} bytes has no room for a buffer of ${wanted} bytes: ${hint}`;
+  return new MillraceError('unavailable', 'SHUFFLE_MEMORY_FULL', message, { context: { where, bytes, wanted } });
+}
+
+/** A later attachment took over this consumer's cursor: whoever holds the gate must stop (invariant 3). */
+export function consumerFenced(partition: string, subpartition: number, consumer: number): MillraceError {
+  const message = `consumer ${consumer} of partition "${partition}" subpartition ${subpartition} was replaced by a later attachment`;
+  return new MillraceError('fenced', 'CONSUMER_FENCED', message, { context: { partition, subpartition, consumer } });
+}
+
+export function layoutUnknown(region: string, why: string): MillraceError {
+  return new MillraceError('corrupt', 'SHUFFLE_LAYOUT', `shuffle region "${region}" is not readable: ${why}`, {
+    context: { region },
+  });
+}

@@ -1,0 +1,99 @@
+import type { Cursors } from './cursors.js';
+import type { TaskLog } from './task-log.js';
+
+/**
+ * The writer's (or, for a log whose writer is gone, the master's) view of one subpartition: what is retained, what is
+ * consumed, and what may go.
+ *
+ *     0 .. trimmed away .. first .. retained .. consumed .. unconsumed .. next
+ */
+export class SubpartitionLog {
+  /** Index into the log's subpartitions, and into the partition's own. */
+  readonly index: number;
+  readonly subpartition: number;
+  readonly partition: number;
+  readonly #log: TaskLog;
+  readonly #cursors: Cursors;
+  readonly #firstCursor: number;
+  readonly #consumers: number;
+  next: number;
+  chain: bigint;
+  first: number;
+  consumed: number;
+  unconsumedBytes = 0;
+
+  constructor(log: TaskLog, cursors: Cursors, partition: number, subpartition: number) {
+    this.#log = log;
+    this.#cursors = cursors;
+    this.partition = partition;
+    this.subpartition = subpartition;
+    this.index = (log.firstSubpartition[partition] as number) + subpartition;
+    this.#consumers = log.descriptor.partitions[partition]?.consumers ?? 1;
+    this.#firstCursor = (log.firstCursor[partition] as number) + subpartition * this.#consumers;
+    this.first = log.first(this.index);
+    this.next = log.publishedNext(this.index);
+    this.chain = this.chainBefore(this.next);
+    this.consumed = this.first;
+    this.unconsumedBytes = this.bytesBetween(this.first, this.next);
+    this.refreshConsumed();
+  }
+
+  get unconsumedBuffers(): number {
+    return this.next - this.consumed;
+  }
+
+  /** Index of the cursor of one consumer. */
+  cursor(consumer: number): number {
+    return this.#firstCursor + consumer;
+  }
+
+  /** Reads the consumers' cursors; the slowest counts. It may go back when a consumer attached again. */
+  refreshConsumed(): void {
+    const consumed = this.#slowestCursor();
+    if (consumed > this.consumed) this.unconsumedBytes -= this.bytesBetween(this.consumed, consumed);
+    else if (consumed < this.consumed) this.unconsumedBytes += this.bytesBetween(consumed, this.consumed);
+    this.consumed = consumed;
+  }
+
+  /** Lets consumed buffers below `limit` go; calls `drop` with the arena offset of each that had bytes. */
+  trimTo(limit: number, drop: (offset: number) => void): void {
+    this.refreshConsumed();
+    const before = this.first;
+    const end = Math.min(limit, this.consumed);
+    if (end <= before) return;
+    this.#log.setFirst(this.index, end, this.chainBefore(end));
+    // A consumer attaching at an older seq moves its cursor first and looks at `first` afterwards: one of us sees the other.
+    if (this.#slowestCursor() < end) {
+      this.#log.setFirst(this.index, before, this.chainBefore(before));
+      return;
+    }
+    for (let seq = before; seq < end; seq++) {
+      const record = this.#log.recordOf(this.index, seq);
+      if (this.#log.length(record) > 0) drop(this.#log.offset(record));
+    }
+    this.first = end;
+  }
+
+  chainBefore(seq: number): bigint {
+    if (seq === this.first) return this.#log.firstChain(this.index);
+    return this.#log.chain(this.#log.recordOf(this.index, seq - 1));
+  }
+
+  bytesBetween(from: number, to: number): number {
+    let bytes = 0;
+    for (let seq = Math.max(from, this.first); seq < to; seq++) {
+      bytes += this.#log.length(this.#log.recordOf(this.index, seq));
+    }
+    return bytes;
+  }
+
+  #slowestCursor(): number {
+    let slowest = this.next;
+    for (let consumer = 0; consumer < this.#consumers; consumer++) {
+      const low = this.#cursors.consumedLow(this.#firstCursor + consumer);
+      // Cursors hold the low 32 bits; they are never 2^31 buffers away from `next`.
+      slowest = Math.min(slowest, this.next + ((low - this.next) | 0));
+    }
+    return Math.max(slowest, this.first);
+  }
+}

@@ -1,0 +1,131 @@
+import type { Arena } from './arena.js';
+import type { Cursors } from './cursors.js';
+import type { Doorbell } from './doorbell.js';
+import type { LogPointer } from './log-pointer.js';
+import type { ShuffleEvent, WriterStatus } from './spi.js';
+import { SubpartitionLog } from './subpartition-log.js';
+import { STATE_CLOSED, STATE_OPEN, type TaskLog } from './task-log.js';
+
+/** What the master holds of one writer. */
+export class WriterRecord {
+  readonly log: TaskLog;
+  readonly cursors: Cursors;
+  readonly pointers: readonly LogPointer[];
+  /** Numbers of the logs of earlier attempts, which may own open slots still. */
+  readonly predecessors: readonly number[];
+
+  constructor(log: TaskLog, cursors: Cursors, pointers: readonly LogPointer[], predecessors: readonly number[]) {
+    this.log = log;
+    this.cursors = cursors;
+    this.pointers = pointers;
+    this.predecessors = predecessors;
+  }
+
+  /** Whether the writer closed, so that trimming its log is the master's business. */
+  get mayBeSwept(): boolean {
+    return this.log.state === STATE_CLOSED;
+  }
+
+  trim(partition: string, seqs: readonly number[]): void {
+    const ordinal = this.log.descriptor.partitions.findIndex((p) => p.partition === partition);
+    const first = this.log.firstSubpartition[ordinal] as number;
+    for (const [subpartition, seq] of seqs.entries()) {
+      if (seq > this.log.trim(first + subpartition)) this.log.setTrim(first + subpartition, seq);
+    }
+    this.log.bumpTrimGeneration();
+  }
+
+  /** Trims what was trimmed by the master, or all that is consumed, and frees the slots nothing refers to any more. */
+  sweep(arena: Arena, consumedToo: boolean): void {
+    const { log } = this;
+    const used = new Set<number>();
+    for (const sub of this.#subpartitions()) {
+      const trim = log.trim(sub.index);
+      sub.trimTo(consumedToo ? Number.POSITIVE_INFINITY : trim, () => {});
+      if (sub.first > trim) this.cursors.flagDegraded(sub.partition);
+      for (let seq = sub.first; seq < sub.next; seq++) {
+        const record = log.recordOf(sub.index, seq);
+        const length = log.length(record);
+        if (length === 0) continue;
+        const slot = arena.slotAt(log.offset(record));
+        for (let i = 0; i === 0 || i * arena.slotBytes < length; i++) used.add(slot + i);
+      }
+    }
+    for (let slot = 0; slot < arena.slots; slot++) {
+      if (used.has(slot)) continue;
+      const { owner, full } = arena.ownerOf(slot);
+      if (full && owner === log.number) arena.give(slot, log.number);
+    }
+  }
+
+  /** The writer's process is gone: its log is as if it had been closed. */
+  abandon(arena: Arena): void {
+    if (!this.log.changeState(STATE_OPEN, STATE_CLOSED)) return;
+    for (let slot = 0; slot < arena.slots; slot++) {
+      if (arena.ownerOf(slot).owner === this.log.number) arena.markFull(slot, this.log.number);
+    }
+    this.sweep(arena, false);
+  }
+
+  /** Frees the slots of a log; open ones only when nobody can write there. Returns whether any had to stay. */
+  freeSlots(arena: Arena, number: number, writerMayLive: boolean): boolean {
+    let stayed = false;
+    for (let slot = 0; slot < arena.slots; slot++) {
+      const { owner, full } = arena.ownerOf(slot);
+      if (owner !== number) continue;
+      if (full || !writerMayLive) arena.give(slot, number);
+      else stayed = true;
+    }
+    return stayed;
+  }
+
+  /** Events that were flagged in the log and not yet told. */
+  takeFlags(): readonly ShuffleEvent[] {
+    const events: ShuffleEvent[] = [];
+    for (const [ordinal, { partition }] of this.log.descriptor.partitions.entries()) {
+      if (this.cursors.takeLost(ordinal)) {
+        events.push({ kind: 'lost', partition, reason: 'a consumer needs buffers that are no longer retained' });
+      }
+      if (this.cursors.takeDegraded(ordinal)) {
+        const first = this.log.firstSubpartition[ordinal] as number;
+        events.push({ kind: 'degraded', partition, firstSeq: this.log.first(first) });
+      }
+    }
+    return events;
+  }
+
+  wakeReaders(doorbell: Doorbell): void {
+    const cursors = this.log.descriptor.partitions.reduce((sum, p) => sum + p.subpartitions * p.consumers, 0);
+    for (let cursor = 0; cursor < cursors; cursor++) {
+      const address = this.cursors.wake(cursor);
+      if (address !== 0) doorbell.ring(address);
+    }
+  }
+
+  status(): WriterStatus {
+    const { log } = this;
+    const { writer, epoch } = log.descriptor;
+    const subs = this.#subpartitions();
+    return {
+      writer,
+      epoch: Math.max(epoch, log.epoch),
+      sealed: log.epoch > epoch,
+      tail: log.tail,
+      partitions: log.descriptor.partitions.map((p, ordinal) => {
+        const own = subs.filter((sub) => sub.partition === ordinal);
+        return {
+          partition: p.partition,
+          firstSeqs: own.map((sub) => sub.first),
+          nextSeqs: own.map((sub) => sub.next),
+          retainedBytes: own.reduce((sum, sub) => sum + sub.bytesBetween(sub.first, sub.next), 0),
+        };
+      }),
+    };
+  }
+
+  #subpartitions(): SubpartitionLog[] {
+    return this.log.descriptor.partitions.flatMap((p, partition) =>
+      Array.from({ length: p.subpartitions }, (_, s) => new SubpartitionLog(this.log, this.cursors, partition, s)),
+    );
+  }
+}
