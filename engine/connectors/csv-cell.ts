@@ -35,5 +35,8 @@ function instant(text: string): number | undefined {
   const parts = INSTANT.exec(text);
   if (parts === null) return undefined;
   const ms = Date.parse(`${parts[1]}T${parts[2] ?? '00:00'}${parts[3] ?? 'Z'}`);
-  return Number.isNaN(ms) ? undefined : ms;
+  if (Number.isNaN(ms)) return undefined;
+  // Date.parse takes 30 February for 2 March.
+  const day = parts[1] as string;
+  return new Date(Date.parse(`${day}T00:00Z`)).toISOString().startsWith(day) ? ms : undefined;
 }

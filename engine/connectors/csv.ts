@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { CsvError, type InfoRecord, type Parser, parse } from 'csv-parse';
 import {
@@ -21,8 +22,9 @@ const BATCH_BYTES_MAX = 2 ** 24;
  * skipped. An empty field is null in a column that may be null. One subtask reads the whole file; resuming reads the file
  * from its start and skips what was read before.
  */
-export function csv<const S extends Schema>(path: string, schema: S): Source<S> {
+export function csv<const S extends Schema>(file: string, schema: S): Source<S> {
   const compiled = compileSchema(schema);
+  const path = resolve(file);
   return {
     name: `csv(${path})`,
     schema,

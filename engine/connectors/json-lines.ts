@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { Batch, Schema } from '../../base/columnar/index.js';
 import { type Disk, MillraceError } from '../../base/index.js';
 import { JsonLinesFormat } from './json-lines-format.js';
@@ -23,7 +24,7 @@ const ROWS_PER_CHUNK = 1024;
  * The folder must be used by one job only.
  */
 export function jsonLines(folder: string): Sink {
-  const path = folder.endsWith('/') ? folder.slice(0, -1) : folder;
+  const path = resolve(folder);
   return {
     name: `jsonLines(${folder})`,
     check: (environment) => checkFolder(path, environment),

@@ -42,8 +42,8 @@ export async function openParquet(disk: Disk, path: string, schema: Schema): Pro
   const file: AsyncBuffer = {
     byteLength: found.bytes,
     slice: async (start, end = found.bytes) => {
-      const bytes = await readExactly(disk, path, start, end - start);
-      return bytes.slice().buffer as ArrayBuffer;
+      // A copy of its own memory: a disk may give a part of a larger one.
+      return new Uint8Array(await readExactly(disk, path, start, end - start)).buffer;
     },
   };
   const head = await readExactly(disk, path, 0, MAGIC_BYTES);

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { type ColumnsOf, compileSchema, encodeColumns, type Schema } from '../../base/columnar/index.js';
 import { MillraceError, yieldTurn } from '../../base/index.js';
 import type { ChunkValues } from './parquet-chunk.js';
@@ -14,8 +15,9 @@ export interface ParquetOptions {
  * groups in file order; a batch never spans two. Columns that the schema does not name are not read. Timestamps are cut
  * to milliseconds and taken as UTC. A column that may hold nulls can be read as one that may not: a null is then an error.
  */
-export function parquet<const S extends Schema>(path: string, schema: S, options: ParquetOptions = {}): Source<S> {
+export function parquet<const S extends Schema>(file: string, schema: S, options: ParquetOptions = {}): Source<S> {
   compileSchema(schema);
+  const path = resolve(file);
   const rows = options.rows ?? Number.MAX_SAFE_INTEGER;
   if (!Number.isSafeInteger(rows) || rows < 0) {
     const message = `rows of parquet(${path}) must be a whole number from 0, not ${rows}`;
@@ -28,8 +30,8 @@ export function parquet<const S extends Schema>(path: string, schema: S, options
       await openParquet(disk, path, schema);
     },
     open: async (context) => {
-      const file = await openParquet(context.disk, path, schema);
-      return new ParquetReader(file, schema, rows, context);
+      const opened = await openParquet(context.disk, path, schema);
+      return new ParquetReader(opened, schema, rows, context);
     },
   };
 }
