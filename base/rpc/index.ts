@@ -8,6 +8,17 @@ export {
   connectPeer,
   PROTOCOL_VERSION,
 } from './auth.js';
+export type { FrontDoor, FrontDoorImplementation, FrontDoorOptions, HealthReport } from './front-door.js';
+export {
+  BODY_BYTES_MAX,
+  bearerToken,
+  type HttpHandler,
+  type HttpRequest,
+  type HttpRequestHead,
+  type HttpResponse,
+  type HttpRouteOptions,
+  jsonResponse,
+} from './http-router.js';
 export { memoryNetwork } from './memory-network.js';
 export { type NodeNetworkOptions, nodeNetwork } from './network.js';
 export {
@@ -18,6 +29,7 @@ export {
   networkCutContract,
   runNetworkCase,
 } from './network-contract.js';
+export { openFrontDoor } from './open-front-door.js';
 export type { RpcHandler, RpcPeer } from './peer.js';
 export { type RpcPeerOptions, rpcPeer } from './rpc-peer.js';
 export { unixNetwork } from './unix-network.js';

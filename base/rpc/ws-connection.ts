@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { WebSocket } from 'ws';
 import type { Clock } from '../clock.js';
+import { MillraceError } from '../errors.js';
 import { type Connection, FRAME_BYTES_MAX } from '../network.js';
 import { alignedCopy } from './aligned-bytes.js';
 import { checkFrameSize, connectionLost, receivedFrameTooLarge } from './connection-errors.js';
@@ -104,17 +105,17 @@ export class WsConnection implements Connection {
   }
 
   #onWsClose(code: number): void {
-    if (code === NORMAL) {
-      this.#events.end(undefined);
-      return;
-    }
+    if (code === NORMAL) this.#events.end(undefined);
+    else this.#events.end(this.#reason(code));
+  }
+
+  #reason(code: number): MillraceError {
     const failure = this.#failure as (Error & { code?: string }) | undefined;
+    if (failure instanceof MillraceError) return failure;
     if (failure?.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') {
-      this.#events.end(receivedFrameTooLarge(this.peer, FRAME_BYTES_MAX + 1, FRAME_BYTES_MAX));
-      return;
+      return receivedFrameTooLarge(this.peer, FRAME_BYTES_MAX + 1, FRAME_BYTES_MAX);
     }
-    const detail =
-      failure?.message ?? (code === TOO_LARGE ? 'it refused a frame as too large' : `WebSocket code ${code}`);
-    this.#events.end(connectionLost(this.peer, detail, failure));
+    const refused = code === TOO_LARGE ? 'it refused a frame as too large' : `WebSocket code ${code}`;
+    return connectionLost(this.peer, failure?.message ?? refused, failure);
   }
 }
