@@ -12,6 +12,7 @@ export async function runMain(world: SimWorld, host: string, main: SimMain): Pro
     } catch (error) {
       outcome = { error };
     }
+    context.process.exitWith(0);
   });
   const { reason } = await world.run({ until: () => outcome !== undefined });
   if (outcome === undefined) throw new Error(`main never ended: the world is ${reason}`);

@@ -20,6 +20,7 @@ interface Parcel {
   readonly reason: Error | undefined;
   /** When its last byte is handed to the operating system; lost if the sender dies before. */
   readonly handedOverMs: number;
+  arrivalMs: number;
   cancel: () => void;
 }
 
@@ -142,7 +143,7 @@ export class SimConnection implements Connection {
     handedOverMs: number,
   ): void {
     if (this.#cut) return;
-    const parcel: Parcel = { bytes, original, reason, handedOverMs, cancel: () => {} };
+    const parcel: Parcel = { bytes, original, reason, handedOverMs, arrivalMs: 0, cancel: () => {} };
     this.#onTheWay.push(parcel);
     this.#travel(parcel, label);
   }
@@ -155,6 +156,7 @@ export class SimConnection implements Connection {
       Math.max(parcel.handedOverMs, clock.timeMs) + this.#wire.latencyMs(this.thread, to.thread),
     );
     this.#lastArrivalMs = arrivalMs;
+    parcel.arrivalMs = arrivalMs;
     const arrive = () => {
       if (to.#held.length > 0 || this.#wire.blocked(this.thread, to.thread)) to.#held.push(parcel);
       else to.#receive(parcel);
@@ -193,6 +195,7 @@ export class SimConnection implements Connection {
       const held = this.other.#held.indexOf(parcel);
       if (held >= 0) this.other.#held.splice(held, 1);
     }
+    this.#lastArrivalMs = this.#onTheWay.reduce((latest, parcel) => Math.max(latest, parcel.arrivalMs), 0);
   }
 
   #notice(reason: Error, afterMs: number): void {
