@@ -168,6 +168,10 @@ test('a zombie that goes on writing cannot change or add committed rows', async 
     zombie.commit(stale),
     (e) => hasCode('TRANSACTION_LOST')(e) || hasCode('TRANSACTION_CONFLICT')(e),
   );
+  // This one it began after its successor had tidied up, so its file is there; the name is taken.
+  zombie.write(batchOf([5]));
+  const late = (await zombie.preCommit(2)) as string;
+  await assert.rejects(zombie.commit(late), hasCode('TRANSACTION_CONFLICT'));
   await zombie.commit(transaction);
   assert.deepEqual(await readJsonLines(disk, '/out'), [lineOf(1), lineOf(4)]);
 });
