@@ -89,7 +89,7 @@ if (shm !== undefined) {
       const each = Math.min(2 ** 32, Math.floor((bavail * bsize) / 3 / MEBIBYTE) * MEBIBYTE);
       let created = 0;
       const fill = async () => {
-        for (;;) await memory.create(String(created), each).then(() => created++);
+        while (created * each <= 2 * bavail * bsize) await memory.create(String(created), each).then(() => created++);
       };
       await rejects(fill, (e: MillraceError) => {
         equal(e.code, 'MEMORY_FULL');

@@ -107,6 +107,10 @@ describe('nodeProcessControl', () => {
     const grandchild = readJson(file).pid as number;
     ok(processIsAlive(grandchild));
     running.kill('SIGKILL');
-    await until('the grandchild is gone', () => !processIsAlive(grandchild));
+    try {
+      await until('the grandchild is gone', () => !processIsAlive(grandchild));
+    } finally {
+      if (processIsAlive(grandchild)) process.kill(grandchild, 'SIGKILL');
+    }
   });
 });

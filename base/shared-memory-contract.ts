@@ -88,6 +88,9 @@ export const sharedMemoryContract: readonly ContractCase[] = [
       const again = await other.create('a', 128);
       equal(again.bytes[0], 0);
       equal((await one.open('a', 'write')).bytes.length, 128);
+      await one.remove('a');
+      await one.create('a', 256);
+      equal((await other.open('a', 'write')).bytes.length, 256);
       equal(mine.bytes[0], 3);
     },
   },
