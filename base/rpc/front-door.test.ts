@@ -137,7 +137,7 @@ for (const implementation of implementations) {
       });
     });
 
-    it('sends all that is queued, far beyond what sockets hold, while the reader is slow', async () => {
+    it('does not stall half way when the reader is slow: sends all that is queued, far beyond what sockets hold', async () => {
       await withDoor({}, async (door) => {
         const count = 200;
         const accepted = new Promise<Connection>((resolve) => door.onConnection('/data', resolve));

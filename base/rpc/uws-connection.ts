@@ -79,9 +79,13 @@ export class UwsConnection implements Connection {
     this.#socket?.close();
   }
 
-  /** For the front door: some of the socket's own buffer was sent. */
+  /**
+   * For the front door: some of the socket's own buffer was sent. What waits is sent in a later turn, because within
+   * this event uWebSockets.js forgets a large message that the system took only in part: `us_socket_write2` leaves
+   * `last_write_failed` unset, so it stops polling for writability and the connection stalls for good.
+   */
   drained(): void {
-    this.#flush();
+    this.#clock.soon(() => this.#flush());
   }
 
   /** For the front door: the socket is gone. */
