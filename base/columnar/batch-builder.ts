@@ -117,6 +117,7 @@ export class BatchBuilder<S extends Schema = Schema> {
 
   /** The end of the selection's prefix that fits: its last row is the one that fills the batch, if any does. */
   #cut(batch: Batch<S>, rows: ArrayLike<number>, from: number, to: number): number {
+    assert(batch.schema === this.schema, 'rows are appended from a batch of another schema');
     if (this.full) return from;
     let end = Math.min(to, from + this.#rowsMax - this.#rows);
     const strings = this.schema.columns.filter((c) => c.type === 'utf8').map((c) => batch.column(c.index));

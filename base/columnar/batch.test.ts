@@ -166,6 +166,42 @@ test('every NaN becomes the canonical one and null slots become zero when rows o
   assert.deepEqual(builder.finish(), expected);
 });
 
+test('string bytes under a null count for nothing when a batch is cut', () => {
+  const schema = compileSchema({ s: 'utf8?' });
+  const rows = Array.from({ length: 20 }, (_, i) => ({ s: i === 0 ? null : 'x'.repeat(40) }));
+  const batch = Batch.decode(schema, encode(schema, rows).slice());
+  // As a foreign writer may: every second row is null, and its bytes are still there.
+  (batch.column(0).validity as Uint8Array).fill(0b10101010);
+  const all = Int32Array.from(rows.keys());
+  for (let bytesMax = 300; bytesMax < 1300; bytesMax += 10) {
+    const one = new BatchBuilder(schema, { rowsMax: 100, bytesMax });
+    let taken = 0;
+    while (!one.full && taken < rows.length) one.appendFrom(batch, taken++);
+    const many = new BatchBuilder(schema, { rowsMax: 100, bytesMax });
+    assert.equal(many.appendSelected(batch, all, 0, rows.length), taken);
+    assert.deepEqual(many.finish(), one.finish());
+  }
+});
+
+test('rows of a batch of another schema are not appended', () => {
+  const schema = compileSchema({ a: 'int32' });
+  const other = compileSchema({ a: 'int32?' });
+  const batch = Batch.decode(other, encode(other, [{ a: 1 }])) as Batch;
+  const builder = new BatchBuilder<Schema>(schema, ROOMY);
+  assert.throws(() => builder.appendFrom(batch, 0), { code: 'ASSERTION' });
+  assert.throws(() => builder.appendSelected(batch, [0], 0, 1), { code: 'ASSERTION' });
+});
+
+test('a full builder takes no more rows', () => {
+  const builder = new BatchBuilder(compileSchema({ a: 'int32' }), { rowsMax: 2, bytesMax: 1000 });
+  builder.append({ a: 1 });
+  assert.equal(builder.full, false);
+  builder.append({ a: 2 });
+  assert.equal(builder.full, true);
+  assert.throws(() => builder.append({ a: 3 }), { code: 'ASSERTION' });
+  assert.throws(() => new BatchBuilder(builder.schema, { rowsMax: 0, bytesMax: 1 }), { code: 'BATCH_OPTIONS_INVALID' });
+});
+
 test('damaged batches either decode or are BATCH_CORRUPT, and reading what decodes stays within the bytes', () => {
   const damage = fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 })), { minLength: 1, maxLength: 6 });
   let corrupt = 0;

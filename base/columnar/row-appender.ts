@@ -1,5 +1,5 @@
 /** Generated per schema: writes one row, from an object or from a batch, into column buffers. */
-import { MillraceError } from '../errors.js';
+import { assert, MillraceError } from '../errors.js';
 import type { Batch } from './batch.js';
 import { type ColumnBuffer, copyBytes } from './column-buffer.js';
 import { compileCode } from './compile-code.js';
@@ -64,6 +64,7 @@ class RowAppender {
   }
   source(batch) {
     if (batch === this.batch) return;
+    checkSource(batch);
     this.batch = batch;
     let c;
     ${each(({ index: i, type }) => `c = this.sc${i} = batch.column(${i}); this.sv${i} = c.${valuesOf(type)}; this.so${i} = c.offsets; this.sn${i} = c.validity;`)}
@@ -80,7 +81,9 @@ class RowAppender {
   }
 }
 return () => new RowAppender();`;
-  return compileCode('row-appender', { columns, writeUtf8, copyBytes, reject: rejectValue }, body);
+  const checkSource = (batch: Batch) =>
+    assert(batch.schema === schema, 'rows are appended from a batch of another schema');
+  return compileCode('row-appender', { columns, writeUtf8, copyBytes, checkSource, reject: rejectValue }, body);
 }
 
 function valuesOf(type: ColumnInfo['type']): string {
