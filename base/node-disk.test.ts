@@ -116,7 +116,7 @@ describe('nodeDisk', () => {
       await rejects(file.sync(), { code: 'DISK_FULL' });
       await file.close();
     } finally {
-      execFileSync('umount', [small]);
+      execFileSync('umount', ['--lazy', small]);
     }
   });
 

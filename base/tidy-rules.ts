@@ -68,8 +68,9 @@ const AMBIENT_IMPORTS = new Set([
   'getRandomValues',
 ]);
 
+/** Tests, and what only tests import (`x.test.support.ts`). */
 export function isTest(path: string): boolean {
-  return path.endsWith('.test.ts');
+  return path.endsWith('.test.ts') || path.endsWith('.test.support.ts');
 }
 
 function parse(path: string, text: string): ts.SourceFile {
@@ -220,7 +221,8 @@ export function fileProblems(sources: Sources): string[] {
     if (lines > LINES_MAX) problems.push(`${path}: ${lines} lines; split it (at most ${LINES_MAX})`);
     const name = posix.basename(path);
     if (VAGUE_NAMES.includes(name)) problems.push(`${path}: name it after its one concept`);
-    if (!/^[a-z0-9]+(-[a-z0-9]+)*(\.test)?\.ts$/.test(name)) problems.push(`${path}: file names are kebab-case`);
+    if (!/^[a-z0-9]+(-[a-z0-9]+)*(\.test(\.support)?)?\.ts$/.test(name))
+      problems.push(`${path}: file names are kebab-case`);
   }
   return problems;
 }
