@@ -2,10 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { nodeDisk, sharedMemoryContract } from '../base/index.js';
+import { nodeDisk, sharedMemoryContract, systemClock, yieldTurn } from '../base/index.js';
+import { type CuttableNetwork, networkContract, networkCutContract, runNetworkCase } from '../base/rpc/index.js';
 import { type BlobStore, blobStoreContract, DirectoryBlobStore, MemoryBlobStore } from '../checkpoint/index.js';
 import { diskContract } from './disk-contract.js';
-import { runMain } from './driving.js';
+import { drive, runMain } from './driving.js';
 import { FaultyBlobStore } from './faulty-blob-store.js';
 import type { SimContext } from './sim-process.js';
 import { SimWorld } from './sim-world.js';
@@ -96,3 +97,42 @@ describe('blob store contract: a faulty store that is only slow', () => {
     });
   }
 });
+
+/** Client and server are processes of their own. A cut is a broken wire: a dead client could not be told, as the cases want. */
+async function openNetwork(seed: number, address: string, hosts: readonly [string, string]): Promise<CuttableNetwork> {
+  const world = new SimWorld({ seed });
+  const contexts: SimContext[] = [];
+  world.spawn('client', hosts[0], (context) => void contexts.push(context));
+  world.spawn('server', hosts[1], (context) => void contexts.push(context));
+  await world.run();
+  const named = (name: string) => contexts.find((context) => context.name === name) as SimContext;
+  let stop = () => {};
+  const driving = drive(world, () => new Promise<void>((resolve) => (stop = resolve)));
+  const real = systemClock();
+  return {
+    connect: (to) => named('client').network.connect(to),
+    listen: (onConnection) => named('server').network.listen(address, onConnection),
+    nowhere: address.replace(/:0\/.*|here/, (end) => (end === 'here' ? 'nowhere' : ':1/nowhere')),
+    largeFrameBytes: 4 * 1024 * 1024,
+    turn: () => yieldTurn(real),
+    cut: () => void world.network.sever(() => true),
+    close: () => {
+      stop();
+      return driving;
+    },
+  };
+}
+
+for (const [address, ...hosts] of [
+  ['unix:/here', 'h1', 'h1'],
+  ['memory:here', 'h1', 'h1'],
+  ['ws://h2:0/data', 'h1', 'h2'],
+] as const) {
+  for (const seed of SEEDS.slice(0, 2)) {
+    describe(`network contract: simulated, ${address}, seed ${seed}`, () => {
+      for (const contractCase of [...networkContract, ...networkCutContract]) {
+        it(contractCase.name, () => runNetworkCase(contractCase, () => openNetwork(seed, address, hosts)));
+      }
+    });
+  }
+}
