@@ -18,7 +18,7 @@ const plainRow: unique symbol = Symbol('millrace.plainRow');
 export type RowView<S extends Schema = Schema> = RowOf<S> & { readonly [rowCursor]: RowCursor };
 
 /** Moves a row view to another row of its batch (not checked). */
-export function seek(view: RowView<never> | RowView, row: number): void {
+export function seek(view: { readonly [rowCursor]: RowCursor }, row: number): void {
   view[rowCursor].row = row;
 }
 
