@@ -11,4 +11,6 @@ export { LocalMaster, type LocalMasterOptions } from './local-master.js';
 export { type LocalShuffle, openLocalShuffle } from './local-shuffle.js';
 export { type ShuffleMetrics, shuffleMetrics } from './metrics.js';
 export { SHUFFLE_DEFAULTS, type ShuffleFaults, type ShuffleSettings } from './settings.js';
+export { type ShuffleClient, type ShuffleClientOptions, shuffleClient } from './shuffle-client.js';
+export { ShuffleService, type ShuffleServiceOptions } from './shuffle-service.js';
 export * from './spi.js';

@@ -21,6 +21,13 @@ export class LocalPartitionWriter implements ResultPartitionWriter {
     this.#writer.stageData(sub, bytes, rows);
   }
 
+  /** As `emit`, for bytes whose checksum was verified just now. */
+  emitVerified(subpartition: number, bytes: Uint8Array, rows: number, checksum: bigint): void {
+    const sub = this.#subpartitions[subpartition];
+    if (sub === undefined) throw noSuchSubpartition(this.descriptor, subpartition);
+    this.#writer.stageData(sub, bytes, rows, checksum);
+  }
+
   event(kind: Exclude<BufferKind, 0>, payload: Uint8Array): void {
     this.#writer.stageEvent(this.#subpartitions, kind, payload);
   }

@@ -121,8 +121,8 @@ export class LocalTaskWriter implements TaskWriter {
     this.#parts.onClose();
   }
 
-  /** Stages one data buffer. For the partition writers of this folder. */
-  stageData(sub: SubpartitionLog, bytes: Uint8Array, rows: number): void {
+  /** Stages one data buffer. For the partition writers of this folder, which may know its checksum. */
+  stageData(sub: SubpartitionLog, bytes: Uint8Array, rows: number, checksum = xxh64(bytes)): void {
     this.#checkOpen();
     if (sub.next - sub.first >= this.#dataRecordsMax) this.#relieve(sub);
     if (sub.next - sub.first >= this.#dataRecordsMax) {
@@ -130,7 +130,6 @@ export class LocalTaskWriter implements TaskWriter {
       const hint = `${sub.unconsumedBuffers} buffers of "${this.#nameOf(sub)}" wait to be consumed`;
       throw shuffleMemoryFull(log.region.name, log.region.bytes.length, bytes.length, hint);
     }
-    const checksum = xxh64(bytes);
     const offset = this.#store(bytes, false);
     this.#append(sub, 0, rows, offset, bytes.length, checksum);
     if (this.#isOver(sub)) {

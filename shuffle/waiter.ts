@@ -54,8 +54,7 @@ export class Waiter {
   /** Wakes the sleeper when there is something to wake up for; otherwise it sleeps on. */
   check(): void {
     if (this.#pending === undefined) return;
-    if (this.#isReady()) return this.wake();
-    this.#arm();
+    if (!this.#isReady()) this.#arm();
     if (this.#isReady()) this.wake();
   }
 

@@ -6,16 +6,23 @@ import { EPOCH_MAX } from './tail-word.js';
 
 /** The bytes in which a writer is described, in its task log and on the wire (`WriterSpec` of protocol.fbs). */
 export function encodeWriterSpec(writer: WriterDescriptor): Uint8Array {
-  const partitions = writer.partitions.map(
-    (p) => new PartitionSpecT(p.partition, p.subpartitions, p.broadcast, p.consumers),
-  );
   const builder = new Builder(256);
-  builder.finish(new WriterSpecT(writer.writer, writer.epoch, partitions).pack(builder));
+  builder.finish(specOfWriter(writer).pack(builder));
   return builder.asUint8Array().slice();
 }
 
+export function specOfWriter(writer: WriterDescriptor): WriterSpecT {
+  const partitions = writer.partitions.map(
+    (p) => new PartitionSpecT(p.partition, p.subpartitions, p.broadcast, p.consumers),
+  );
+  return new WriterSpecT(writer.writer, writer.epoch, partitions);
+}
+
 export function decodeWriterSpec(bytes: Uint8Array): WriterDescriptor {
-  const spec = WriterSpec.getRootAsWriterSpec(new ByteBuffer(bytes)).unpack();
+  return writerOfSpec(WriterSpec.getRootAsWriterSpec(new ByteBuffer(bytes)).unpack());
+}
+
+export function writerOfSpec(spec: WriterSpecT): WriterDescriptor {
   return {
     writer: String(spec.writer),
     epoch: spec.epoch,

@@ -2,13 +2,14 @@
 
 /* eslint-disable @typescript-eslint/no-unused-vars, @typescript-eslint/no-explicit-any, @typescript-eslint/no-non-null-assertion */
 
+export { Bell, BellT } from './shuffle/bell.js';
 export { Channel, ChannelT } from './shuffle/channel.js';
 export { Event, EventT } from './shuffle/event.js';
-export { GateOpened, GateOpenedT } from './shuffle/gate-opened.js';
 export { Handle, HandleT } from './shuffle/handle.js';
 export { Held, HeldT } from './shuffle/held.js';
 export { ListAnswer, ListAnswerT } from './shuffle/list-answer.js';
 export { OpenGate, OpenGateT } from './shuffle/open-gate.js';
+export { OpenWriter, OpenWriterT } from './shuffle/open-writer.js';
 export { PartitionSpec, PartitionSpecT } from './shuffle/partition-spec.js';
 export { PartitionState, PartitionStateT } from './shuffle/partition-state.js';
 export { Position, PositionT } from './shuffle/position.js';

@@ -70,6 +70,7 @@ static addNumber(builder:flatbuffers.Builder, number:bigint) {
 
 static endEvent(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
+  builder.requiredField(offset, 6) // subject
   return offset;
 }
 

@@ -25,32 +25,41 @@ static getSizePrefixedRootAsOpenGate(bb:flatbuffers.ByteBuffer, obj?:OpenGate):O
   return (obj || new OpenGate()).__init(bb.readInt32(bb.position()) + bb.position(), bb);
 }
 
-channels(index: number, obj?:Channel):Channel|null {
+handle():number {
   const offset = this.bb!.__offset(this.bb_pos, 4);
+  return offset ? this.bb!.readUint32(this.bb_pos + offset) : 0;
+}
+
+channels(index: number, obj?:Channel):Channel|null {
+  const offset = this.bb!.__offset(this.bb_pos, 6);
   return offset ? (obj || new Channel()).__init(this.bb!.__indirect(this.bb!.__vector(this.bb_pos + offset) + index * 4), this.bb!) : null;
 }
 
 channelsLength():number {
-  const offset = this.bb!.__offset(this.bb_pos, 4);
+  const offset = this.bb!.__offset(this.bb_pos, 6);
   return offset ? this.bb!.__vector_len(this.bb_pos + offset) : 0;
 }
 
 creditBytes():number {
-  const offset = this.bb!.__offset(this.bb_pos, 6);
-  return offset ? this.bb!.readUint32(this.bb_pos + offset) : 0;
-}
-
-creditBuffers():number {
   const offset = this.bb!.__offset(this.bb_pos, 8);
   return offset ? this.bb!.readUint32(this.bb_pos + offset) : 0;
 }
 
+creditBuffers():number {
+  const offset = this.bb!.__offset(this.bb_pos, 10);
+  return offset ? this.bb!.readUint32(this.bb_pos + offset) : 0;
+}
+
 static startOpenGate(builder:flatbuffers.Builder) {
-  builder.startObject(3);
+  builder.startObject(4);
+}
+
+static addHandle(builder:flatbuffers.Builder, handle:number) {
+  builder.addFieldInt32(0, handle, 0);
 }
 
 static addChannels(builder:flatbuffers.Builder, channelsOffset:flatbuffers.Offset) {
-  builder.addFieldOffset(0, channelsOffset, 0);
+  builder.addFieldOffset(1, channelsOffset, 0);
 }
 
 static createChannelsVector(builder:flatbuffers.Builder, data:flatbuffers.Offset[]):flatbuffers.Offset {
@@ -66,11 +75,11 @@ static startChannelsVector(builder:flatbuffers.Builder, numElems:number) {
 }
 
 static addCreditBytes(builder:flatbuffers.Builder, creditBytes:number) {
-  builder.addFieldInt32(1, creditBytes, 0);
+  builder.addFieldInt32(2, creditBytes, 0);
 }
 
 static addCreditBuffers(builder:flatbuffers.Builder, creditBuffers:number) {
-  builder.addFieldInt32(2, creditBuffers, 0);
+  builder.addFieldInt32(3, creditBuffers, 0);
 }
 
 static endOpenGate(builder:flatbuffers.Builder):flatbuffers.Offset {
@@ -78,8 +87,9 @@ static endOpenGate(builder:flatbuffers.Builder):flatbuffers.Offset {
   return offset;
 }
 
-static createOpenGate(builder:flatbuffers.Builder, channelsOffset:flatbuffers.Offset, creditBytes:number, creditBuffers:number):flatbuffers.Offset {
+static createOpenGate(builder:flatbuffers.Builder, handle:number, channelsOffset:flatbuffers.Offset, creditBytes:number, creditBuffers:number):flatbuffers.Offset {
   OpenGate.startOpenGate(builder);
+  OpenGate.addHandle(builder, handle);
   OpenGate.addChannels(builder, channelsOffset);
   OpenGate.addCreditBytes(builder, creditBytes);
   OpenGate.addCreditBuffers(builder, creditBuffers);
@@ -88,6 +98,7 @@ static createOpenGate(builder:flatbuffers.Builder, channelsOffset:flatbuffers.Of
 
 unpack(): OpenGateT {
   return new OpenGateT(
+    this.handle(),
     this.bb!.createObjList<Channel, ChannelT>(this.channels.bind(this), this.channelsLength()),
     this.creditBytes(),
     this.creditBuffers()
@@ -96,6 +107,7 @@ unpack(): OpenGateT {
 
 
 unpackTo(_o: OpenGateT): void {
+  _o.handle = this.handle();
   _o.channels = this.bb!.createObjList<Channel, ChannelT>(this.channels.bind(this), this.channelsLength());
   _o.creditBytes = this.creditBytes();
   _o.creditBuffers = this.creditBuffers();
@@ -103,14 +115,17 @@ unpackTo(_o: OpenGateT): void {
 }
 
 export class OpenGateT implements flatbuffers.IGeneratedObject {
+handle: number;
 channels: (ChannelT)[];
 creditBytes: number;
 creditBuffers: number;
 constructor(
+  handle: number = 0,
   channels: (ChannelT)[] = [],
   creditBytes: number = 0,
   creditBuffers: number = 0
 ){
+  this.handle = handle;
   this.channels = channels;
   this.creditBytes = creditBytes;
   this.creditBuffers = creditBuffers;
@@ -121,6 +136,7 @@ pack(builder:flatbuffers.Builder): flatbuffers.Offset {
   const channels = OpenGate.createChannelsVector(builder, builder.createObjectOffsetList(this.channels));
 
   return OpenGate.createOpenGate(builder,
+    this.handle,
     channels,
     this.creditBytes,
     this.creditBuffers

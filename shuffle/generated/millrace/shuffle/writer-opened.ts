@@ -25,45 +25,36 @@ static getSizePrefixedRootAsWriterOpened(bb:flatbuffers.ByteBuffer, obj?:WriterO
   return (obj || new WriterOpened()).__init(bb.readInt32(bb.position()) + bb.position(), bb);
 }
 
-handle():number {
-  const offset = this.bb!.__offset(this.bb_pos, 4);
-  return offset ? this.bb!.readUint32(this.bb_pos + offset) : 0;
-}
-
 position():bigint {
-  const offset = this.bb!.__offset(this.bb_pos, 6);
+  const offset = this.bb!.__offset(this.bb_pos, 4);
   return offset ? this.bb!.readUint64(this.bb_pos + offset) : BigInt('0');
 }
 
 positions(index: number, obj?:Position):Position|null {
-  const offset = this.bb!.__offset(this.bb_pos, 8);
+  const offset = this.bb!.__offset(this.bb_pos, 6);
   return offset ? (obj || new Position()).__init(this.bb!.__vector(this.bb_pos + offset) + index * 16, this.bb!) : null;
 }
 
 positionsLength():number {
-  const offset = this.bb!.__offset(this.bb_pos, 8);
+  const offset = this.bb!.__offset(this.bb_pos, 6);
   return offset ? this.bb!.__vector_len(this.bb_pos + offset) : 0;
 }
 
 windowBytes():number {
-  const offset = this.bb!.__offset(this.bb_pos, 10);
+  const offset = this.bb!.__offset(this.bb_pos, 8);
   return offset ? this.bb!.readUint32(this.bb_pos + offset) : 0;
 }
 
 static startWriterOpened(builder:flatbuffers.Builder) {
-  builder.startObject(4);
-}
-
-static addHandle(builder:flatbuffers.Builder, handle:number) {
-  builder.addFieldInt32(0, handle, 0);
+  builder.startObject(3);
 }
 
 static addPosition(builder:flatbuffers.Builder, position:bigint) {
-  builder.addFieldInt64(1, position, BigInt('0'));
+  builder.addFieldInt64(0, position, BigInt('0'));
 }
 
 static addPositions(builder:flatbuffers.Builder, positionsOffset:flatbuffers.Offset) {
-  builder.addFieldOffset(2, positionsOffset, 0);
+  builder.addFieldOffset(1, positionsOffset, 0);
 }
 
 static startPositionsVector(builder:flatbuffers.Builder, numElems:number) {
@@ -71,7 +62,7 @@ static startPositionsVector(builder:flatbuffers.Builder, numElems:number) {
 }
 
 static addWindowBytes(builder:flatbuffers.Builder, windowBytes:number) {
-  builder.addFieldInt32(3, windowBytes, 0);
+  builder.addFieldInt32(2, windowBytes, 0);
 }
 
 static endWriterOpened(builder:flatbuffers.Builder):flatbuffers.Offset {
@@ -79,9 +70,8 @@ static endWriterOpened(builder:flatbuffers.Builder):flatbuffers.Offset {
   return offset;
 }
 
-static createWriterOpened(builder:flatbuffers.Builder, handle:number, position:bigint, positionsOffset:flatbuffers.Offset, windowBytes:number):flatbuffers.Offset {
+static createWriterOpened(builder:flatbuffers.Builder, position:bigint, positionsOffset:flatbuffers.Offset, windowBytes:number):flatbuffers.Offset {
   WriterOpened.startWriterOpened(builder);
-  WriterOpened.addHandle(builder, handle);
   WriterOpened.addPosition(builder, position);
   WriterOpened.addPositions(builder, positionsOffset);
   WriterOpened.addWindowBytes(builder, windowBytes);
@@ -90,7 +80,6 @@ static createWriterOpened(builder:flatbuffers.Builder, handle:number, position:b
 
 unpack(): WriterOpenedT {
   return new WriterOpenedT(
-    this.handle(),
     this.position(),
     this.bb!.createObjList<Position, PositionT>(this.positions.bind(this), this.positionsLength()),
     this.windowBytes()
@@ -99,7 +88,6 @@ unpack(): WriterOpenedT {
 
 
 unpackTo(_o: WriterOpenedT): void {
-  _o.handle = this.handle();
   _o.position = this.position();
   _o.positions = this.bb!.createObjList<Position, PositionT>(this.positions.bind(this), this.positionsLength());
   _o.windowBytes = this.windowBytes();
@@ -107,17 +95,14 @@ unpackTo(_o: WriterOpenedT): void {
 }
 
 export class WriterOpenedT implements flatbuffers.IGeneratedObject {
-handle: number;
 position: bigint;
 positions: (PositionT)[];
 windowBytes: number;
 constructor(
-  handle: number = 0,
   position: bigint = BigInt('0'),
   positions: (PositionT)[] = [],
   windowBytes: number = 0
 ){
-  this.handle = handle;
   this.position = position;
   this.positions = positions;
   this.windowBytes = windowBytes;
@@ -128,7 +113,6 @@ pack(builder:flatbuffers.Builder): flatbuffers.Offset {
   const positions = builder.createStructOffsetList(this.positions, WriterOpened.startPositionsVector);
 
   return WriterOpened.createWriterOpened(builder,
-    this.handle,
     this.position,
     positions,
     this.windowBytes

@@ -1,0 +1,102 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import {
+  type Connection,
+  heapMemory,
+  type Listener,
+  mappedMemory,
+  memoryBackedFolder,
+  type SharedMemory,
+  silentLogger,
+  sleep,
+  systemClock,
+} from '../base/index.js';
+import { nodeNetwork, openFrontDoor, type RpcPeer, rpcPeer } from '../base/rpc/index.js';
+import { type ShuffleUnderTest, shuffleConformance } from './conformance.js';
+import { type ShuffleClient, shuffleClient } from './shuffle-client.js';
+import { ShuffleService } from './shuffle-service.js';
+import { TEST_SETTINGS } from './test-settings.js';
+
+/** WebSockets are accepted by a front door. */
+async function listenOnFrontDoor(accept: (connection: Connection) => void): Promise<Listener> {
+  const door = await openFrontDoor({ port: 0, clock: systemClock(), logger: silentLogger() });
+  door.onConnection('/shuffle', accept);
+  return { address: door.webSocketAddress('/shuffle'), close: () => door.close() };
+}
+
+/** A service and two clients on connections of their own: a producer's and a consumer's. */
+async function overConnections(
+  address: string,
+  ofService: SharedMemory,
+  ofClient?: () => SharedMemory,
+): Promise<ShuffleUnderTest> {
+  const clock = systemClock();
+  const network = nodeNetwork({ clock });
+  const options = { memory: ofService, clock, logger: silentLogger(), settings: TEST_SETTINGS };
+  const service = await ShuffleService.open(options);
+  const accept = (connection: Connection) => service.attach(rpcPeer(connection, { clock }));
+  const listener = address.startsWith('ws:') ? await listenOnFrontDoor(accept) : await network.listen(address, accept);
+  const clients: { readonly peer: RpcPeer; readonly client: ShuffleClient }[] = [];
+  for (let i = 0; i < 2; i++) {
+    const peer = rpcPeer(await network.connect(listener.address), { clock });
+    const memory = ofClient?.();
+    const client = shuffleClient({ peer, clock, settings: TEST_SETTINGS, ...(memory === undefined ? {} : { memory }) });
+    clients.push({ peer, client });
+  }
+  const [producer, consumer] = clients as [(typeof clients)[0], (typeof clients)[0]];
+  return {
+    master: producer.client.master,
+    producer: producer.client.environment,
+    consumer: consumer.client.environment,
+    unconsumedBytesMax: TEST_SETTINGS.unconsumedBytesMax,
+    turn: () => sleep(clock, 3),
+    async close() {
+      for (const { client, peer } of clients) {
+        await client.close();
+        peer.close();
+        await peer.closed;
+      }
+      await service.close();
+      await listener.close();
+    },
+  };
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'millrace-shuffle-'));
+let sockets = 0;
+test.after(() => rmSync(folder, { recursive: true, force: true }));
+
+shuffleConformance(
+  'wire over a Unix socket',
+  () => overConnections(`unix:${join(folder, `${sockets++}.sock`)}`, heapMemory()),
+  (name, run) => test(name, run),
+);
+
+shuffleConformance(
+  'wire over WebSocket',
+  () => overConnections('ws:', heapMemory()),
+  (name, run) => test(name, run),
+);
+
+const shm = memoryBackedFolder();
+if (shm !== undefined) {
+  shuffleConformance(
+    'mapped',
+    async () => {
+      const mapped = mkdtempSync(join(shm, 'millrace-shuffle-test-'));
+      const memory = () => mappedMemory({ folder: mapped });
+      const address = `unix:${join(folder, `${sockets++}.sock`)}`;
+      const shuffle = await overConnections(address, memory(), memory);
+      return {
+        ...shuffle,
+        close: async () => {
+          await shuffle.close();
+          rmSync(mapped, { recursive: true, force: true });
+        },
+      };
+    },
+    (name, run) => test(name, run),
+  );
+}

@@ -1,0 +1,123 @@
+import { type Clock, type Logger, MillraceError, type SharedMemory } from '../base/index.js';
+import type { RpcPeer } from '../base/rpc/index.js';
+import { Held, ReleaseRequest, SealAnswerT, SealRequest, TrimRequest } from './generated/millrace/shuffle.js';
+import { LocalEnvironment } from './local-environment.js';
+import { LocalMaster } from './local-master.js';
+import { encode, reader, SHUFFLE_SERVICES } from './message.js';
+import { DoorbellExchange } from './remote-doorbell.js';
+import { encodeEvent, encodeList } from './remote-master.js';
+import type { ShuffleFaults, ShuffleSettings } from './settings.js';
+import type { ShuffleMaster } from './spi.js';
+import { WireSession } from './wire-session.js';
+import { decodeWriterSpec } from './writer-spec.js';
+
+export interface ShuffleServiceOptions {
+  readonly memory: SharedMemory;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly settings?: Partial<ShuffleSettings>;
+  readonly faults?: ShuffleFaults;
+}
+
+/**
+ * The daemon's side of the shuffle: the master, the doorbell exchange, and the wire for clients that cannot map. Clients
+ * that map the same memory come here for control only; their buffers never do.
+ */
+export class ShuffleService {
+  readonly #options: ShuffleServiceOptions;
+  readonly #master: LocalMaster;
+  readonly #doorbells: DoorbellExchange;
+  readonly #sessions = new Set<RpcPeer>();
+  readonly #listening = new Set<RpcPeer>();
+
+  private constructor(options: ShuffleServiceOptions, master: LocalMaster, doorbells: DoorbellExchange) {
+    this.#options = options;
+    this.#master = master;
+    this.#doorbells = doorbells;
+    master.onEvent((event) => {
+      for (const peer of this.#listening) peer.notify(SHUFFLE_SERVICES.events, encodeEvent(event));
+    });
+  }
+
+  /** @throws `MEMORY_FULL` when the arena does not fit. */
+  static async open(options: ShuffleServiceOptions): Promise<ShuffleService> {
+    const doorbells = new DoorbellExchange();
+    const master = await LocalMaster.open({ ...options, doorbell: doorbells });
+    return new ShuffleService(options, master, doorbells);
+  }
+
+  /** For a scheduler in the same thread. */
+  get master(): ShuffleMaster {
+    return this.#master;
+  }
+
+  /** Serves one client until its connection closes; what it held is then cleaned up after it. */
+  attach(peer: RpcPeer): void {
+    this.#sessions.add(peer);
+    this.#doorbells.connect(peer);
+    this.#serveMaster(peer);
+    const held = this.#serveHeld(peer);
+    const { memory, clock, settings = {}, faults = {} } = this.#options;
+    const environment = new LocalEnvironment({ memory, clock, doorbell: this.#doorbells, settings, faults });
+    const wire = new WireSession(peer, environment, clock);
+    peer.closed.then(async () => {
+      this.#sessions.delete(peer);
+      this.#listening.delete(peer);
+      await wire.close();
+      await environment.close();
+      for (const { writer, epoch } of held.values()) {
+        await this.#master.abandoned(writer, epoch).catch((e: unknown) => this.#failed('cleaning up a writer', e));
+      }
+    });
+  }
+
+  async close(): Promise<void> {
+    for (const peer of this.#sessions) peer.close();
+    await this.#master.close();
+  }
+
+  #serveMaster(peer: RpcPeer): void {
+    const master = this.#master;
+    peer.serve(SHUFFLE_SERVICES.register, async (body) => {
+      await master.register(decodeWriterSpec(body));
+      return undefined;
+    });
+    peer.serve(SHUFFLE_SERVICES.seal, async (body) => {
+      const request = SealRequest.getRootAsSealRequest(reader(body));
+      const { tail } = await master.seal(String(request.writer()), request.epoch());
+      return encode(new SealAnswerT(BigInt(tail)));
+    });
+    peer.serve(SHUFFLE_SERVICES.trim, async (body) => {
+      const { partition, seqs } = TrimRequest.getRootAsTrimRequest(reader(body)).unpack();
+      await master.trim(String(partition), seqs.map(Number));
+      return undefined;
+    });
+    peer.serve(SHUFFLE_SERVICES.release, async (body) => {
+      await master.release(String(ReleaseRequest.getRootAsReleaseRequest(reader(body)).writer()));
+      return undefined;
+    });
+    peer.serve(SHUFFLE_SERVICES.list, async () => encodeList(await master.list()));
+    peer.serve(SHUFFLE_SERVICES.events, () => {
+      this.#listening.add(peer);
+      return undefined;
+    });
+  }
+
+  #serveHeld(peer: RpcPeer): Map<string, { readonly writer: string; readonly epoch: number }> {
+    const held = new Map<string, { readonly writer: string; readonly epoch: number }>();
+    peer.serve(SHUFFLE_SERVICES.held, (body) => {
+      const message = Held.getRootAsHeld(reader(body));
+      const writer = String(message.writer());
+      const epoch = message.epoch();
+      if (message.closed()) held.delete(`${epoch} ${writer}`);
+      else held.set(`${epoch} ${writer}`, { writer, epoch });
+      return undefined;
+    });
+    return held;
+  }
+
+  #failed(what: string, thrown: unknown): void {
+    const error = MillraceError.from(thrown);
+    this.#options.logger.error({ error: error.toJSON() }, `${what} failed`);
+  }
+}

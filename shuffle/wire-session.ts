@@ -1,0 +1,285 @@
+import { type Clock, MillraceError, xxh64 } from '../base/index.js';
+import type { RpcPeer } from '../base/rpc/index.js';
+import {
+  Handle,
+  OpenGate,
+  OpenWriter,
+  PositionT,
+  PushT,
+  Released,
+  Step,
+  StepAckT,
+  StepOutput,
+  WriterOpenedT,
+} from './generated/millrace/shuffle.js';
+import type { LocalEnvironment } from './local-environment.js';
+import { LocalPartitionWriter } from './local-partition-writer.js';
+import { decodeWithPayload, encode, encodeWithPayload, reader, SHUFFLE_SERVICES } from './message.js';
+import { bufferCorrupt } from './shuffle-errors.js';
+import type { BufferKind, InputBuffer, InputGate, TaskWriter } from './spi.js';
+import { writerOfSpec } from './writer-spec.js';
+
+/** The service's end of one client's wire: its writers and gates, opened here in its stead. */
+export class WireSession {
+  readonly #peer: RpcPeer;
+  readonly #environment: LocalEnvironment;
+  readonly #clock: Clock;
+  readonly #writers = new Map<number, ServedWriter>();
+  readonly #gates = new Map<number, ServedGate>();
+
+  constructor(peer: RpcPeer, environment: LocalEnvironment, clock: Clock) {
+    this.#peer = peer;
+    this.#environment = environment;
+    this.#clock = clock;
+    peer.serve(SHUFFLE_SERVICES.openWriter, (body) => this.#openWriter(body));
+    peer.serve(SHUFFLE_SERVICES.step, (body) => {
+      const { header, payload } = decodeWithPayload(body);
+      const step = Step.getRootAsStep(header);
+      this.#writers.get(step.handle())?.accept(step, payload);
+      return undefined;
+    });
+    peer.serve(SHUFFLE_SERVICES.closeWriter, async (body) => {
+      const handle = Handle.getRootAsHandle(reader(body)).handle();
+      await this.#writers.get(handle)?.close();
+      this.#writers.delete(handle);
+      return undefined;
+    });
+    peer.serve(SHUFFLE_SERVICES.openGate, (body) => this.#openGate(body));
+    peer.serve(SHUFFLE_SERVICES.released, (body) => {
+      const released = Released.getRootAsReleased(reader(body));
+      const gate = this.#gates.get(released.handle());
+      for (let i = 0; i < released.seqsLength(); i++) {
+        gate?.release(released.channels(i) as number, Number(released.seqs(i)));
+      }
+      return undefined;
+    });
+    peer.serve(SHUFFLE_SERVICES.closeGate, async (body) => {
+      const handle = Handle.getRootAsHandle(reader(body)).handle();
+      await this.#gates.get(handle)?.close();
+      this.#gates.delete(handle);
+      return undefined;
+    });
+  }
+
+  async close(): Promise<void> {
+    for (const gate of this.#gates.values()) await gate.close();
+    for (const writer of this.#writers.values()) await writer.abort();
+    this.#gates.clear();
+    this.#writers.clear();
+  }
+
+  async #openWriter(body: Uint8Array): Promise<Uint8Array> {
+    const request = OpenWriter.getRootAsOpenWriter(reader(body)).unpack();
+    if (request.writer === null) throw malformed('a writer without a description');
+    const writer = await this.#environment.openWriter(writerOfSpec(request.writer));
+    this.#writers.set(request.handle, new ServedWriter(request.handle, writer, this.#peer));
+    const positions = writer.partitions.flatMap((p) => p.positions());
+    return encode(
+      new WriterOpenedT(
+        BigInt(writer.position),
+        positions.map((p) => new PositionT(BigInt(p.seq), p.chain)),
+        WINDOW_BYTES,
+      ),
+    );
+  }
+
+  async #openGate(body: Uint8Array): Promise<undefined> {
+    const { handle, channels, creditBytes, creditBuffers } = OpenGate.getRootAsOpenGate(reader(body)).unpack();
+    const gate = await this.#environment.openGate(
+      channels.map(({ partition, subpartition, consumer, seq, chain }) => {
+        return { partition: String(partition), subpartition, consumer, from: { seq: Number(seq), chain } };
+      }),
+    );
+    const served = new ServedGate(handle, gate, this.#peer, creditBytes, creditBuffers);
+    this.#gates.set(handle, served);
+    // The answer goes first.
+    this.#clock.soon(() => served.pump(this.#clock));
+    return undefined;
+  }
+}
+
+/** Takes a wire writer's steps in order and publishes them as a local writer would. */
+class ServedWriter {
+  readonly #handle: number;
+  readonly #writer: TaskWriter;
+  readonly #peer: RpcPeer;
+  readonly #queue: { readonly step: Step; readonly payload: Uint8Array }[] = [];
+  #busy = false;
+  #working: Promise<void> | undefined;
+  #finished = false;
+
+  constructor(handle: number, writer: TaskWriter, peer: RpcPeer) {
+    this.#handle = handle;
+    this.#writer = writer;
+    this.#peer = peer;
+  }
+
+  accept(step: Step, payload: Uint8Array): void {
+    if (this.#finished) return;
+    this.#queue.push({ step, payload });
+    if (this.#busy) return;
+    this.#working = this.#work();
+  }
+
+  /** Publishes what arrived, then closes. */
+  async close(): Promise<void> {
+    await this.#working;
+    await this.abort();
+  }
+
+  async abort(): Promise<void> {
+    this.#finished = true;
+    this.#queue.length = 0;
+    await this.#writer.close();
+  }
+
+  async #work(): Promise<void> {
+    this.#busy = true;
+    try {
+      await this.#publishQueue();
+    } finally {
+      this.#busy = false;
+    }
+    // What arrived while the last step was being answered.
+    if (this.#queue.length > 0) await this.#work();
+  }
+
+  async #publishQueue(): Promise<void> {
+    for (let next = this.#queue[0]; next !== undefined; next = this.#queue[0]) {
+      if (!this.#writer.available) {
+        await this.#writer.whenAvailable(1000);
+        continue;
+      }
+      this.#queue.shift();
+      try {
+        this.#publish(next.step, next.payload);
+      } catch (e) {
+        this.#finished = true;
+        this.#queue.length = 0;
+        return this.#ack(JSON.stringify(MillraceError.from(e).toJSON()));
+      }
+      this.#ack(null);
+    }
+  }
+
+  #publish(step: Step, payload: Uint8Array): void {
+    const output = new StepOutput();
+    let byte = 0;
+    for (let i = 0; i < step.outputsLength(); i++) {
+      const o = step.outputs(i, output);
+      const partition = this.#writer.partitions[o?.partition() ?? -1];
+      if (o === null || !(partition instanceof LocalPartitionWriter)) throw malformed('an output of no partition');
+      const bytes = payload.subarray(byte, byte + o.length());
+      byte += Math.ceil(o.length() / 8) * 8;
+      const checksum = xxh64(bytes);
+      const subpartition = o.subpartition();
+      if (checksum !== o.checksum()) {
+        const seq = partition.positions()[subpartition === EVERY_SUBPARTITION ? 0 : subpartition]?.seq ?? 0;
+        throw bufferCorrupt(partition.descriptor.partition, subpartition, seq, 'it was damaged on the way here');
+      }
+      const kind = o.kind() as BufferKind;
+      if (kind !== 0) partition.event(kind, bytes);
+      else partition.emitVerified(subpartition, bytes, o.rows(), checksum);
+    }
+    const position = this.#writer.publish(step.determinantsArray() ?? NOTHING);
+    if (position !== Number(step.position())) throw malformed(`step ${step.position()} where ${position} was due`);
+  }
+
+  #ack(error: string | null): void {
+    const { available, position } = this.#writer;
+    this.#peer.notify(
+      SHUFFLE_SERVICES.ack,
+      encode(new StepAckT(this.#handle, BigInt(position), error !== null || available, error)),
+    );
+    if (error === null && !available && this.#queue.length === 0) this.#ackLater();
+  }
+
+  /** The client has nothing under way and waits for this. */
+  async #ackLater(): Promise<void> {
+    while (!this.#writer.available) await this.#writer.whenAvailable(1000);
+    if (!this.#finished && this.#queue.length === 0) this.#ack(null);
+  }
+}
+
+/** Pushes what a local gate reads, within the credit the client gave. */
+class ServedGate {
+  readonly #handle: number;
+  readonly #gate: InputGate;
+  readonly #peer: RpcPeer;
+  readonly #creditBytes: number;
+  readonly #creditBuffers: number;
+  /** Per channel: pushed and not yet released. */
+  readonly #held: Map<number, InputBuffer>[];
+  readonly #heldBytes: number[];
+  #closed = false;
+
+  constructor(handle: number, gate: InputGate, peer: RpcPeer, creditBytes: number, creditBuffers: number) {
+    this.#handle = handle;
+    this.#gate = gate;
+    this.#peer = peer;
+    this.#creditBytes = creditBytes;
+    this.#creditBuffers = creditBuffers;
+    this.#held = gate.channels.map(() => new Map());
+    this.#heldBytes = gate.channels.map(() => 0);
+  }
+
+  async pump(clock: Clock): Promise<void> {
+    try {
+      while (!this.#closed) {
+        for (let pushed = 0; pushed < BURST_BUFFERS && this.#pushOne(); pushed++);
+        if (this.#closed) return;
+        await this.#gate.whenAvailable(1000);
+        // One connection must not keep the others of this thread from being served.
+        await new Promise<void>((resolve) => clock.soon(resolve));
+      }
+    } catch (e) {
+      if (this.#closed) return;
+      const error = JSON.stringify(MillraceError.from(e).toJSON());
+      const push = new PushT(this.#handle, 0, 0n, 0n, 0, 0, error);
+      this.#peer.notify(SHUFFLE_SERVICES.push, encodeWithPayload(encode(push), NOTHING));
+    }
+  }
+
+  release(channel: number, seq: number): void {
+    const held = this.#held[channel];
+    const buffer = held?.get(seq);
+    if (held === undefined || buffer === undefined) return;
+    held.delete(seq);
+    this.#heldBytes[channel] = (this.#heldBytes[channel] as number) - buffer.bytes.length;
+    buffer.release();
+    if (this.#hasCredit(channel)) this.#gate.resume(channel);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#gate.close();
+  }
+
+  #pushOne(): boolean {
+    const buffer = this.#closed ? undefined : this.#gate.poll();
+    if (buffer === undefined) return false;
+    const { channel, seq, kind, rows, bytes } = buffer;
+    const push = new PushT(this.#handle, channel, BigInt(seq), xxh64(bytes), kind, rows);
+    this.#peer.notify(SHUFFLE_SERVICES.push, encodeWithPayload(encode(push), bytes));
+    this.#held[channel]?.set(seq, buffer);
+    this.#heldBytes[channel] = (this.#heldBytes[channel] as number) + bytes.length;
+    if (!this.#hasCredit(channel)) this.#gate.pause(channel);
+    return true;
+  }
+
+  #hasCredit(channel: number): boolean {
+    const buffers = this.#held[channel]?.size ?? 0;
+    return buffers < this.#creditBuffers && (this.#heldBytes[channel] as number) < this.#creditBytes;
+  }
+}
+
+/** In `StepOutput.subpartition`: an event in each of them. */
+export const EVERY_SUBPARTITION = 0xffff_ffff;
+/** Bytes of unacknowledged steps a wire writer may have under way. */
+const WINDOW_BYTES = 2 * 1024 * 1024;
+const BURST_BUFFERS = 64;
+const NOTHING = new Uint8Array(0);
+
+function malformed(why: string): MillraceError {
+  return new MillraceError('corrupt', 'SHUFFLE_PROTOCOL', `a shuffle client sent ${why}`);
+}
