@@ -18,8 +18,8 @@
  * dead thread's events are dropped.
  */
 import { type Clock, MillraceError, type Random, systemClock, type Timer } from '../base/index.js';
-import { EventQueue, SimEvent } from './event-queue.js';
-import type { SimThread } from './sim-thread.js';
+import { EventQueue } from './event-queue.js';
+import { SimEvent, type SimThread } from './sim-thread.js';
 import type { Trace } from './trace.js';
 
 export interface SimClockOptions {

@@ -137,6 +137,9 @@ describe('SimProcess', () => {
       assert.deepEqual(words, then.words, `effect ${index}: memory changed after the kill`);
       assert.equal(ranLater, 0, `effect ${index}: code ran in a later event`);
       assert.equal(footprint.log.length, 1);
+      const appended = Number(words[2]);
+      const { bytes } = await remains(world);
+      assert(bytes <= appended, `effect ${index}: ${bytes} bytes on disk of ${appended} appended before the kill`);
       seen.add(words.map((word) => Number(word - (words[3] as bigint))).join());
     }
     assert(seen.size >= 4, `states seen between steps: ${[...seen]}`);

@@ -20,9 +20,33 @@
  * callback handed to another process's object. Simulated code must have none.
  */
 import type { Disk, Logger, Network, ProcessExit, Random, SharedMemory } from '../base/index.js';
-import type { SimProcessClock } from './sim-clock.js';
+import type { SimClock, SimProcessClock } from './sim-clock.js';
+import type { SimHostDisk } from './sim-disk.js';
+import type { SimHostMemory } from './sim-memory.js';
+import type { SimNetwork } from './sim-network.js';
 import { type DeathCause, SimThread } from './sim-thread.js';
-import type { SimHost, SimWorld } from './sim-world.js';
+import type { Trace } from './trace.js';
+
+/** What a process needs of its world. */
+export interface Surroundings {
+  readonly clock: SimClock;
+  readonly network: SimNetwork;
+  readonly trace: Trace;
+  readonly random: Random;
+  /** Errors that ended processes. */
+  readonly crashes: { readonly process: string; readonly error: unknown }[];
+  processGone(process: SimProcess): void;
+}
+
+/** A machine: what its processes share, and what outlives them. */
+export interface SimHost {
+  readonly name: string;
+  readonly disk: SimHostDisk;
+  readonly memory: SimHostMemory;
+  readonly skewMs: number;
+  /** Changes with every reboot, as /proc/sys/kernel/random/boot_id does. */
+  bootId: string;
+}
 
 /** Everything one thread of a process may touch. */
 export interface SimContext {
@@ -44,14 +68,14 @@ export class SimProcess {
   readonly name: string;
   readonly host: SimHost;
   readonly pid: number;
-  readonly #world: SimWorld;
+  readonly #world: Surroundings;
   readonly #threads: SimThread[] = [];
   readonly #watchers: { readonly thread: SimThread | undefined; readonly fn: (exit: ProcessExit) => void }[] = [];
   #exit: ProcessExit | undefined;
   #paused = false;
 
   /** @internal `SimWorld.spawn` makes processes. */
-  constructor(world: SimWorld, host: SimHost, name: string, pid: number) {
+  constructor(world: Surroundings, host: SimHost, name: string, pid: number) {
     this.#world = world;
     this.host = host;
     this.name = name;
@@ -201,7 +225,7 @@ export class SimProcess {
 }
 
 /** Log lines go into the trace; a dead thread says nothing. */
-function traceLogger(world: SimWorld, thread: SimThread, prefix: string): Logger {
+function traceLogger(world: Surroundings, thread: SimThread, prefix: string): Logger {
   const line = (level: string) => (fields: object, message: string) => {
     if (!thread.alive) return;
     world.trace.record(world.clock.timeMs, thread.name, `log.${level}`, `${prefix}${message} ${describe(fields)}`);

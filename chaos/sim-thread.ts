@@ -1,5 +1,3 @@
-import type { SimEvent } from './event-queue.js';
-
 /** `dead` is final. A paused thread (SIGSTOP) keeps its place: what arrives meanwhile waits for `resume`. */
 export type ThreadState = 'running' | 'paused' | 'dead';
 
@@ -49,5 +47,41 @@ export class SimThread {
     this.inbox.length = 0;
     for (const handler of this.#deathHandlers) handler(cause);
     this.#deathHandlers.clear();
+  }
+}
+
+/** One thing that will happen. `thread` is whose code runs; undefined for the world itself (kernel, wires, fault plan). */
+export class SimEvent {
+  readonly timeMs: number;
+  /** Order among threads at one instant, from the seed; equal for all events of one thread at one instant. */
+  readonly tie: number;
+  /** Order in which events were scheduled. */
+  readonly seq: number;
+  readonly thread: SimThread | undefined;
+  readonly label: string;
+  /** One number for the trace: a length, a frame's size. */
+  readonly detail: number;
+  /** Undefined once cancelled or run; a wake-up of a busy thread never has one. */
+  run: (() => void) | undefined;
+  readonly wake: boolean;
+
+  constructor(
+    timeMs: number,
+    tie: number,
+    seq: number,
+    thread: SimThread | undefined,
+    label: string,
+    detail: number,
+    run: (() => void) | undefined,
+    wake: boolean,
+  ) {
+    this.timeMs = timeMs;
+    this.tie = tie;
+    this.seq = seq;
+    this.thread = thread;
+    this.label = label;
+    this.detail = detail;
+    this.run = run;
+    this.wake = wake;
   }
 }

@@ -7,7 +7,7 @@ import { type RunOptions, type RunResult, SimClock, type SimClockOptions } from 
 import { type SimDiskOptions, SimHostDisk } from './sim-disk.js';
 import { SimHostMemory, type SimMemoryOptions } from './sim-memory.js';
 import { SimNetwork, type SimNetworkOptions } from './sim-network.js';
-import { type SimMain, SimProcess } from './sim-process.js';
+import { type SimHost, type SimMain, SimProcess, type Surroundings } from './sim-process.js';
 import { Trace } from './trace.js';
 
 export interface SimWorldOptions {
@@ -22,17 +22,7 @@ export interface SimWorldOptions {
   readonly skewMsMax?: number;
 }
 
-/** A machine: what its processes share, and what outlives them. */
-export interface SimHost {
-  readonly name: string;
-  readonly disk: SimHostDisk;
-  readonly memory: SimHostMemory;
-  readonly skewMs: number;
-  /** Changes with every reboot, as /proc/sys/kernel/random/boot_id does. */
-  bootId: string;
-}
-
-export class SimWorld {
+export class SimWorld implements Surroundings {
   readonly seed: number;
   readonly random: Random;
   readonly trace: Trace;
