@@ -412,4 +412,22 @@ describe('openFrontDoor', () => {
     assert.equal(door.implementation, implementations.at(-1));
     await door.close();
   });
+
+  it('falls back where the native library does not load, saying so, unless it was forced', async () => {
+    const arch = Object.getOwnPropertyDescriptor(process, 'arch') as PropertyDescriptor;
+    Object.defineProperty(process, 'arch', { ...arch, value: 'unheard-of' });
+    try {
+      const warnings: object[] = [];
+      const recording = { ...logger, warn: (fields: object) => void warnings.push(fields) };
+      const door = await openFrontDoor({ port: 0, clock, logger: recording });
+      assert.equal(door.implementation, 'node');
+      assert.equal((await fetch(`${door.address}/health`)).status, 200);
+      await door.close();
+      assert.match((warnings[0] as { reason: string }).reason, /not built for this Node \(uws_.*_unheard-of_/);
+      const forced = openFrontDoor({ port: 0, clock, logger, implementation: 'uws' });
+      await assert.rejects(forced, { kind: 'unavailable', code: 'UWS_UNAVAILABLE' });
+    } finally {
+      Object.defineProperty(process, 'arch', arch);
+    }
+  });
 });

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.js';
 import type { Logger } from '../logger.js';
 import type { Connection } from '../network.js';
-import type { HttpHandler, HttpRequestHead, HttpRouteOptions } from './http-router.js';
+import type { HttpHandler, HttpRequestHead, HttpRouteOptions } from './http-route.js';
 
 /** One port of a process: its HTTP control routes, and WebSockets that carry frames (`Connection`s). */
 export interface FrontDoor {

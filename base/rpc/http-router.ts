@@ -3,38 +3,10 @@ import type { Clock } from '../clock.js';
 import { type ErrorKind, MillraceError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { BODY_TIMEOUT_MS, type FrontDoorOptions, type HealthReport } from './front-door.js';
+import type { HttpHandler, HttpRequest, HttpRequestHead, HttpResponse, HttpRouteOptions } from './http-route.js';
 
 /** Larger bodies are refused with 413: control requests are small, data goes through connections. */
 export const BODY_BYTES_MAX = 1024 * 1024;
-
-export interface HttpRequestHead {
-  /** Upper case. */
-  readonly method: string;
-  /** Without the query. */
-  readonly path: string;
-  /** Names in lower case. */
-  readonly headers: ReadonlyMap<string, string>;
-  readonly query: URLSearchParams;
-}
-
-export interface HttpRequest extends HttpRequestHead {
-  /** What the `:name` segments of the route matched, decoded. */
-  readonly params: Readonly<Record<string, string>>;
-  readonly body: Uint8Array;
-}
-
-export interface HttpResponse {
-  readonly status: number;
-  readonly contentType: string;
-  readonly body: string | Uint8Array;
-}
-
-export type HttpHandler = (request: HttpRequest) => HttpResponse | Promise<HttpResponse>;
-
-export interface HttpRouteOptions {
-  /** Served without asking `authorize`. */
-  readonly open?: boolean;
-}
 
 /** One request as an implementation of the front door gives it to the router. */
 export interface HttpExchange {

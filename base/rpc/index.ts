@@ -9,16 +9,8 @@ export {
   PROTOCOL_VERSION,
 } from './auth.js';
 export type { FrontDoor, FrontDoorImplementation, FrontDoorOptions, HealthReport } from './front-door.js';
-export {
-  BODY_BYTES_MAX,
-  bearerToken,
-  type HttpHandler,
-  type HttpRequest,
-  type HttpRequestHead,
-  type HttpResponse,
-  type HttpRouteOptions,
-  jsonResponse,
-} from './http-router.js';
+export type { HttpHandler, HttpRequest, HttpRequestHead, HttpResponse, HttpRouteOptions } from './http-route.js';
+export { BODY_BYTES_MAX, bearerToken, jsonResponse } from './http-router.js';
 export { memoryNetwork } from './memory-network.js';
 export { type NodeNetworkOptions, nodeNetwork } from './network.js';
 export {

@@ -4,7 +4,8 @@ import { WebSocketServer } from 'ws';
 import { type Connection, FRAME_BYTES_MAX } from '../network.js';
 import { addressInUse, listenFailed } from './connection-errors.js';
 import { type FrontDoor, type FrontDoorOptions, hostPort, LOOPBACK, PORT_IN_USE_ADVICE } from './front-door.js';
-import { type HttpRequestHead, HttpRouter } from './http-router.js';
+import type { HttpRequestHead } from './http-route.js';
+import { HttpRouter } from './http-router.js';
 import { WsConnection } from './ws-connection.js';
 
 const HEAD_TIMEOUT_MS = 10_000;

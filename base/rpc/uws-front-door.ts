@@ -4,7 +4,8 @@ import { MillraceError } from '../errors.js';
 import { type Connection, FRAME_BYTES_MAX } from '../network.js';
 import { addressInUse, listenFailed } from './connection-errors.js';
 import { type FrontDoor, type FrontDoorOptions, hostPort, LOOPBACK, PORT_IN_USE_ADVICE } from './front-door.js';
-import { type HttpRequestHead, HttpRouter } from './http-router.js';
+import type { HttpRequestHead } from './http-route.js';
+import { HttpRouter } from './http-router.js';
 import {
   loadUws,
   type UwsApp,
