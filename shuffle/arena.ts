@@ -4,7 +4,7 @@ import { layoutUnknown } from './shuffle-errors.js';
 /**
  * The memory all buffers of one shuffle service lie in: a header, one owner word per slot, and the slots.
  *
- *     words: magic | version | slotBytes | slots | first slot / 64 | next log number | next doorbell | log count
+ *     words: magic | version | slotBytes | slots | first slot / 64 | last log number
  *     from byte 256: owner word of each slot: 0 free, else log number | FULL
  *     from `first slot`: slots
  *
@@ -40,7 +40,7 @@ export class Arena {
     }
     const firstByte = Math.ceil((OWNERS_BYTE + slots * 4) / 4096) * 4096;
     const region = await memory.create(ARENA_REGION, firstByte + slots * slotBytes);
-    region.words.set([0, VERSION, slotBytes, slots, firstByte / 64, 0, FIRST_DOORBELL]);
+    region.words.set([0, VERSION, slotBytes, slots, firstByte / 64, 0]);
     Atomics.store(region.words, 0, MAGIC);
     return new Arena(region);
   }
@@ -60,11 +60,6 @@ export class Arena {
   /** A number no other log of this arena ever had. */
   nextLogNumber(): number {
     return Atomics.add(this.region.words, 5, 1) + 1;
-  }
-
-  /** An address nobody else listens on. */
-  nextDoorbell(): number {
-    return Atomics.add(this.region.words, 6, 1);
   }
 
   /** Takes `count` adjacent free slots, open; -1 when there are none. */
@@ -150,9 +145,6 @@ export interface ArenaGeometry {
 
 export const ARENA_REGION = 'shuffle-arena';
 export const ARENA_SLOTS_MIN = 8;
-/** The doorbell address of the service itself. */
-export const MASTER_DOORBELL = 1;
-const FIRST_DOORBELL = 2;
 const MAGIC = 0x4d524152;
 const VERSION = 1;
 const OWNERS_BYTE = 256;

@@ -1,3 +1,5 @@
+import type { SharedRegion } from '../base/index.js';
+
 /**
  * Wakes a sleeper in another thread or process. A sleeper leaves its address in a mapped word; whoever finds it there
  * takes it out and rings. A ring may come too often or, when `live` is false, not at all: sleepers then poll.
@@ -8,6 +10,16 @@ export interface Doorbell {
   onRing(address: number, handler: () => void): () => void;
   /** False when rings may get lost (the service that forwards them is gone, or there is none). */
   readonly live: boolean;
+}
+
+/** A region with one counter, from which addresses are drawn; apart from the arena, for consumers write to it. */
+export const DOORBELLS_REGION = 'shuffle-doorbells';
+/** The address of the service itself. */
+export const MASTER_DOORBELL = 1;
+
+/** An address nobody else listens on. */
+export function nextDoorbell(doorbells: SharedRegion): number {
+  return MASTER_DOORBELL + 1 + Atomics.add(doorbells.words, 0, 1);
 }
 
 /** For sleepers in one thread. */

@@ -2,7 +2,7 @@ import { test } from 'node:test';
 import { heapMemory, sharedArrayMemory, sleep, systemClock } from '../base/index.js';
 import { shuffleConformance } from './conformance.js';
 import { openLocalShuffle } from './local-shuffle.js';
-import { TEST_SETTINGS } from './test-settings.js';
+import { TEST_SETTINGS } from './settings.test.support.js';
 
 for (const [name, memory] of [
   ['heap', heapMemory],

@@ -12,5 +12,5 @@ export { type LocalShuffle, openLocalShuffle } from './local-shuffle.js';
 export { type ShuffleMetrics, shuffleMetrics } from './metrics.js';
 export { SHUFFLE_DEFAULTS, type ShuffleFaults, type ShuffleSettings } from './settings.js';
 export { type ShuffleClient, type ShuffleClientOptions, shuffleClient } from './shuffle-client.js';
-export { ShuffleService, type ShuffleServiceOptions } from './shuffle-service.js';
+export { ShuffleService, type ShuffleServiceMetrics, type ShuffleServiceOptions } from './shuffle-service.js';
 export * from './spi.js';

@@ -2,7 +2,7 @@ import { type Clock, MillraceError, type SharedMemory, type SharedRegion } from 
 import { Arena } from './arena.js';
 import { countedMemory } from './counted-memory.js';
 import { Cursors } from './cursors.js';
-import type { Doorbell } from './doorbell.js';
+import { DOORBELLS_REGION, type Doorbell, nextDoorbell } from './doorbell.js';
 import { LocalChannel } from './local-channel.js';
 import { LocalGate } from './local-gate.js';
 import { LocalTaskWriter } from './local-writer.js';
@@ -21,20 +21,24 @@ export interface LocalEnvironmentOptions {
   /** Told what this thread may write to, so that the service can clean up after it. */
   readonly onWriter?: (writer: string, epoch: number, state: 'opened' | 'closed') => void;
   readonly faults?: ShuffleFaults;
+  /** Counters to add to; own ones by default. */
+  readonly metrics?: ShuffleMetrics;
 }
 
 /** Writers and gates over shared memory, for one thread. The service is not asked: what exists stands in the memory. */
 export class LocalEnvironment implements ShuffleEnvironment {
-  readonly metrics: ShuffleMetrics = shuffleMetrics();
+  readonly metrics: ShuffleMetrics;
   readonly #options: LocalEnvironmentOptions;
   readonly #memory: SharedMemory;
   readonly #settings: ShuffleSettings;
   readonly #open = new Set<{ close(): Promise<void> }>();
   #readArena: Promise<Arena> | undefined;
   #writeArena: Promise<Arena> | undefined;
+  #doorbellRegion: Promise<SharedRegion> | undefined;
 
   constructor(options: LocalEnvironmentOptions) {
     this.#options = options;
+    this.metrics = options.metrics ?? shuffleMetrics();
     this.#memory = countedMemory(options.memory);
     this.#settings = { ...SHUFFLE_DEFAULTS, ...options.settings };
   }
@@ -76,6 +80,7 @@ export class LocalEnvironment implements ShuffleEnvironment {
         settings,
         metrics,
         faults,
+        address: nextDoorbell(await this.#doorbells()),
         onClose,
       });
       this.#open.add(opened);
@@ -100,7 +105,7 @@ export class LocalEnvironment implements ShuffleEnvironment {
     try {
       const attached: LocalChannel[] = [];
       for (const channel of channels) attached.push(await this.#attach(channel, regions));
-      const address = await this.#doorbellAddress();
+      const address = nextDoorbell(await this.#doorbells());
       const openLog = async (number: number) => {
         const log = await TaskLog.open(this.#memory, number, 'read');
         regions.push(log.region);
@@ -126,8 +131,16 @@ export class LocalEnvironment implements ShuffleEnvironment {
       const opened = await arena?.catch(() => undefined);
       if (opened !== undefined) this.#memory.retire(opened.region);
     }
+    const doorbells = await this.#doorbellRegion?.catch(() => undefined);
+    if (doorbells !== undefined) this.#memory.retire(doorbells);
     this.#readArena = undefined;
     this.#writeArena = undefined;
+    this.#doorbellRegion = undefined;
+  }
+
+  async #doorbells(): Promise<SharedRegion> {
+    this.#doorbellRegion ??= this.#memory.open(DOORBELLS_REGION, 'write');
+    return this.#doorbellRegion;
   }
 
   async #attach(channel: ChannelDescriptor, regions: SharedRegion[]): Promise<LocalChannel> {
@@ -150,12 +163,6 @@ export class LocalEnvironment implements ShuffleEnvironment {
         if (!(e instanceof MillraceError && e.code === 'MEMORY_NOT_FOUND') || pointer.logNumber === logNumber) throw e;
       }
     }
-  }
-
-  /** Numbers are drawn from the shared arena's header, which a private mapping cannot write. */
-  async #doorbellAddress(): Promise<number> {
-    this.#writeArena ??= Arena.open(this.#memory, 'write');
-    return (await this.#writeArena).nextDoorbell();
   }
 }
 

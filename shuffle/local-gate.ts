@@ -1,6 +1,5 @@
 import { type Clock, MillraceError } from '../base/index.js';
-import { MASTER_DOORBELL } from './arena.js';
-import type { Doorbell } from './doorbell.js';
+import { type Doorbell, MASTER_DOORBELL } from './doorbell.js';
 import type { LocalChannel } from './local-channel.js';
 import type { ShuffleMetrics } from './metrics.js';
 import type { BufferKind, ChannelDescriptor, InputBuffer, InputGate, SubpartitionPosition } from './spi.js';

@@ -1,7 +1,7 @@
 import { MillraceError, type SharedMemory } from '../base/index.js';
-import { Arena, MASTER_DOORBELL } from './arena.js';
+import { Arena } from './arena.js';
 import { ATTENTION_PRESSURE, Cursors, cursorsRegion } from './cursors.js';
-import type { Doorbell } from './doorbell.js';
+import { DOORBELLS_REGION, type Doorbell, MASTER_DOORBELL } from './doorbell.js';
 import { createPointer, type LogPointer, openPointer, pointerRegion } from './log-pointer.js';
 import { SHUFFLE_DEFAULTS, type ShuffleFaults, type ShuffleSettings } from './settings.js';
 import { writerFenced } from './shuffle-errors.js';
@@ -45,6 +45,8 @@ export class LocalMaster implements ShuffleMaster {
   /** Lays the arena out, or takes over what an earlier master left in this memory. @throws `MEMORY_FULL`. */
   static async open(options: LocalMasterOptions): Promise<LocalMaster> {
     const arena = await Arena.createOrOpen(options.memory, { ...SHUFFLE_DEFAULTS, ...options.settings });
+    const { memory } = options;
+    if (!(await memory.list()).includes(DOORBELLS_REGION)) await memory.create(DOORBELLS_REGION, 64);
     const master = new LocalMaster(options, arena);
     await master.#takeOver();
     return master;
@@ -120,7 +122,12 @@ export class LocalMaster implements ShuffleMaster {
     this.#handlers.push(handler);
   }
 
-  /** Whoever held this writer's memory is gone for certain: nobody can write there any more. */
+  /** How many are registered. */
+  get writers(): number {
+    return this.#writers.size;
+  }
+
+  /** Whoever held this writer's memory is gone for certain, so nobody can write there any more. Implies its seal. */
   abandoned(writer: string, epoch: number): Promise<void> {
     return this.#queue(async () => {
       for (const [number, owner] of [...this.#quarantined]) {
@@ -131,7 +138,9 @@ export class LocalMaster implements ShuffleMaster {
         this.#quarantined.delete(number);
       }
       const record = this.#writers.get(writer);
-      if (record?.log.descriptor.epoch === epoch) record.abandon(this.arena);
+      if (record?.log.descriptor.epoch !== epoch) return;
+      record.log.seal(epoch + 1);
+      record.abandon(this.arena);
     });
   }
 

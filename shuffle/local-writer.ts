@@ -1,8 +1,8 @@
 import { type Clock, MillraceError, xxh64 } from '../base/index.js';
-import { type Arena, MASTER_DOORBELL } from './arena.js';
+import type { Arena } from './arena.js';
 import { ChainHash } from './chain-hash.js';
 import { ATTENTION_PRESSURE, type Cursors } from './cursors.js';
-import type { Doorbell } from './doorbell.js';
+import { type Doorbell, MASTER_DOORBELL } from './doorbell.js';
 import { FrameLog, type StepOutput } from './frame-log.js';
 import { LocalPartitionWriter } from './local-partition-writer.js';
 import type { ShuffleMetrics } from './metrics.js';
@@ -23,6 +23,8 @@ export interface WriterParts {
   readonly settings: ShuffleSettings;
   readonly metrics: ShuffleMetrics;
   readonly faults: ShuffleFaults;
+  /** A doorbell address of this writer alone. */
+  readonly address: number;
   readonly onClose: () => void;
 }
 
@@ -71,7 +73,7 @@ export class LocalTaskWriter implements TaskWriter {
       const subpartitions = this.#subpartitions.slice(first, first + descriptor.subpartitions);
       return new LocalPartitionWriter(descriptor, subpartitions, this);
     });
-    const address = arena.nextDoorbell();
+    const { address } = parts;
     const isReady = () => this.available;
     this.#waiter = new Waiter(parts.clock, parts.doorbell, address, isReady, () => cursors.sleepWriter(address));
   }

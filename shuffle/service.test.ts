@@ -15,9 +15,9 @@ import {
 } from '../base/index.js';
 import { nodeNetwork, openFrontDoor, type RpcPeer, rpcPeer } from '../base/rpc/index.js';
 import { type ShuffleUnderTest, shuffleConformance } from './conformance.js';
+import { TEST_SETTINGS } from './settings.test.support.js';
 import { type ShuffleClient, shuffleClient } from './shuffle-client.js';
 import { ShuffleService } from './shuffle-service.js';
-import { TEST_SETTINGS } from './test-settings.js';
 
 /** WebSockets are accepted by a front door. */
 async function listenOnFrontDoor(accept: (connection: Connection) => void): Promise<Listener> {

@@ -4,6 +4,7 @@ import { Held, ReleaseRequest, SealAnswerT, SealRequest, TrimRequest } from './g
 import { LocalEnvironment } from './local-environment.js';
 import { LocalMaster } from './local-master.js';
 import { encode, reader, SHUFFLE_SERVICES } from './message.js';
+import { type ShuffleMetrics, shuffleMetrics } from './metrics.js';
 import { DoorbellExchange } from './remote-doorbell.js';
 import { encodeEvent, encodeList } from './remote-master.js';
 import type { ShuffleFaults, ShuffleSettings } from './settings.js';
@@ -19,6 +20,17 @@ export interface ShuffleServiceOptions {
   readonly faults?: ShuffleFaults;
 }
 
+export interface ShuffleServiceMetrics extends Readonly<ShuffleMetrics> {
+  readonly connections: number;
+  readonly writers: number;
+  readonly slots: number;
+  readonly freeSlots: number;
+  readonly quarantinedSlots: number;
+  readonly partitionsLost: number;
+  readonly pressureEvents: number;
+  readonly degradedEvents: number;
+}
+
 /**
  * The daemon's side of the shuffle: the master, the doorbell exchange, and the wire for clients that cannot map. Clients
  * that map the same memory come here for control only; their buffers never do.
@@ -29,12 +41,15 @@ export class ShuffleService {
   readonly #doorbells: DoorbellExchange;
   readonly #sessions = new Set<RpcPeer>();
   readonly #listening = new Set<RpcPeer>();
+  readonly #wireMetrics: ShuffleMetrics = shuffleMetrics();
+  readonly #events = { lost: 0, pressure: 0, degraded: 0 };
 
   private constructor(options: ShuffleServiceOptions, master: LocalMaster, doorbells: DoorbellExchange) {
     this.#options = options;
     this.#master = master;
     this.#doorbells = doorbells;
     master.onEvent((event) => {
+      this.#events[event.kind]++;
       for (const peer of this.#listening) peer.notify(SHUFFLE_SERVICES.events, encodeEvent(event));
     });
   }
@@ -51,6 +66,23 @@ export class ShuffleService {
     return this.#master;
   }
 
+  /** Gauges and counters of now, by name. The buffers are those that came over the wire. */
+  get metrics(): ShuffleServiceMetrics {
+    const { arena, quarantinedSlots, writers } = this.#master;
+    const { lost, pressure, degraded } = this.#events;
+    return {
+      connections: this.#sessions.size,
+      writers,
+      slots: arena.slots,
+      freeSlots: arena.freeSlots(),
+      quarantinedSlots,
+      partitionsLost: lost,
+      pressureEvents: pressure,
+      degradedEvents: degraded,
+      ...this.#wireMetrics,
+    };
+  }
+
   /** Serves one client until its connection closes; what it held is then cleaned up after it. */
   attach(peer: RpcPeer): void {
     this.#sessions.add(peer);
@@ -58,7 +90,9 @@ export class ShuffleService {
     this.#serveMaster(peer);
     const held = this.#serveHeld(peer);
     const { memory, clock, settings = {}, faults = {} } = this.#options;
-    const environment = new LocalEnvironment({ memory, clock, doorbell: this.#doorbells, settings, faults });
+    const doorbell = this.#doorbells;
+    const metrics = this.#wireMetrics;
+    const environment = new LocalEnvironment({ memory, clock, doorbell, settings, faults, metrics });
     const wire = new WireSession(peer, environment, clock);
     peer.closed.then(async () => {
       this.#sessions.delete(peer);
