@@ -1,0 +1,255 @@
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import {
+  type Connection,
+  type Listener,
+  type Logger,
+  MillraceError,
+  type Network,
+  nodeProcessControl,
+  type ProcessControl,
+  type ProcessHandle,
+  systemClock,
+  systemRandom,
+  type Timer,
+} from '../../base/index.js';
+import { type AuthenticatedPeer, acceptPeer, nodeNetwork, type RpcPeer } from '../../base/rpc/index.js';
+import { type ShuffleMaster, shuffleClient } from '../../shuffle/index.js';
+import type { DaemonSettings } from '../daemon/index.js';
+import { decodeRegisterWorker, type JobArtefact, SERVICE, type ShuffleKind, type WorkerSettings } from '../runtime/index.js';
+import type { SchedulerDriver } from '../scheduler/index.js';
+import { connectDaemon } from './connect-daemon.js';
+import { inProcessControl } from './in-process-control.js';
+import type { RunFolders } from './run-folders.js';
+import { VERSION } from './version.js';
+
+export interface ClusterOptions {
+  readonly folders: RunFolders;
+  readonly checkpoints: string;
+  readonly workers: number;
+  readonly slots: number;
+  readonly shuffle: ShuffleKind;
+  readonly job: JobArtefact;
+  readonly logger: Logger;
+}
+
+const HEARTBEAT_MS = 1000;
+/** A worker that says nothing for so long is taken for dead: killed, and replaced. */
+const HEARTBEAT_TIMEOUT_MS = 5000;
+const STOP_TIMEOUT_MS = 5000;
+const RESPAWNS_MAX = 50;
+
+interface WorkerRecord {
+  readonly name: string;
+  readonly handle: ProcessHandle;
+  heardMs: number;
+}
+
+/** The processes of an embedded run: one daemon, the workers, and the socket on which they find this scheduler. */
+export class Cluster {
+  readonly master: ShuffleMaster;
+  readonly daemon: RpcPeer;
+  readonly #options: ClusterOptions;
+  readonly #control: ProcessControl;
+  readonly #token: string;
+  readonly #daemonHandle: ProcessHandle;
+  readonly #network: Network;
+  readonly #clock = systemClock();
+  readonly #workers = new Map<string, WorkerRecord>();
+  readonly #peers = new Set<RpcPeer>();
+  #listener: Listener | undefined;
+  #driver: SchedulerDriver | undefined;
+  #spawned = 0;
+  #closing: Promise<void> | undefined;
+  #watch: Timer | undefined;
+  #watchedMs = 0;
+
+  private constructor(parts: {
+    readonly options: ClusterOptions;
+    readonly control: ProcessControl;
+    readonly token: string;
+    readonly network: Network;
+    readonly daemonHandle: ProcessHandle;
+    readonly daemon: RpcPeer;
+    readonly master: ShuffleMaster;
+  }) {
+    this.#options = parts.options;
+    this.#control = parts.control;
+    this.#token = parts.token;
+    this.#network = parts.network;
+    this.#daemonHandle = parts.daemonHandle;
+    this.daemon = parts.daemon;
+    this.master = parts.master;
+  }
+
+  /** Starts the daemon and connects to it. */
+  static async start(options: ClusterOptions): Promise<Cluster> {
+    const random = systemRandom();
+    const token = random.nonce() + random.nonce();
+    const clock = systemClock();
+    const network = nodeNetwork({ clock });
+    const control = options.shuffle === 'memory' ? inProcessControl(options.logger) : spawnControl();
+    const address = options.folders.socket('daemon');
+    const settings: DaemonSettings = {
+      address,
+      token,
+      host: options.folders.runId,
+      checkpoints: options.checkpoints,
+      shuffle: options.shuffle,
+      memoryFolder: options.folders.memory,
+      runFolders: [options.folders.path, ...(options.folders.memory === undefined ? [] : [options.folders.memory])],
+      errorFile: join(options.folders.path, 'daemon.error'),
+      http: undefined,
+      logLevel: 'warn',
+    };
+    const daemonHandle = await control.spawn('daemon', 'daemon', settings);
+    try {
+      const daemon = await connectDaemon({
+        network,
+        clock,
+        address,
+        token: Buffer.from(token, 'hex'),
+        handle: daemonHandle,
+        errorFile: settings.errorFile,
+      });
+      const { master } = shuffleClient({ peer: daemon, clock });
+      return new Cluster({ options, control, token, network, daemonHandle, daemon, master });
+    } catch (thrown) {
+      daemonHandle.signal('kill');
+      throw thrown;
+    }
+  }
+
+  /** Lets workers connect to this driver, and starts them. */
+  async serve(driver: SchedulerDriver): Promise<void> {
+    this.#driver = driver;
+    const address = this.#options.folders.socket('scheduler');
+    this.#listener = await this.#network.listen(address, (connection) => void this.#accept(connection));
+    this.#watchHeartbeats();
+    await Promise.all(Array.from({ length: this.#options.workers }, () => this.#spawnWorker()));
+  }
+
+  /** SIGKILLs the first worker that runs. Returns its name. */
+  killWorker(): string {
+    const [worker] = this.#workers.values();
+    if (worker === undefined) throw new MillraceError('unavailable', 'NO_WORKER', 'there is no worker to kill');
+    worker.handle.signal('kill');
+    return worker.name;
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#watch?.cancel();
+    for (const peer of this.#peers) peer.close();
+    await this.#listener?.close();
+    const workers = [...this.#workers.values()].map((worker) => worker.handle);
+    await this.#stop(workers);
+    await this.master.close();
+    this.daemon.close();
+    await this.#stop([this.#daemonHandle]);
+  }
+
+  /** Asks nicely, then does not. */
+  async #stop(handles: readonly ProcessHandle[]): Promise<void> {
+    for (const handle of handles) handle.signal('stop');
+    const timer = this.#clock.schedule(STOP_TIMEOUT_MS, () => {
+      for (const handle of handles) handle.signal('kill');
+    });
+    await Promise.all(handles.map((handle) => handle.exited));
+    timer.cancel();
+  }
+
+  async #spawnWorker(): Promise<void> {
+    const { folders, shuffle, slots, job, logger } = this.#options;
+    const name = `w${++this.#spawned}`;
+    if (this.#spawned > this.#options.workers + RESPAWNS_MAX) {
+      this.#driver?.cancel(`workers keep dying (${RESPAWNS_MAX} replaced); see their logs`);
+      return;
+    }
+    const settings: WorkerSettings = {
+      worker: name,
+      slots,
+      runId: folders.runId,
+      version: VERSION,
+      job,
+      schedulerAddress: folders.socket('scheduler'),
+      daemonAddress: folders.socket('daemon'),
+      token: this.#token,
+      shuffle,
+      memoryFolder: folders.memory,
+      heartbeatMs: HEARTBEAT_MS,
+      logLevel: 'warn',
+    };
+    try {
+      const handle = await this.#control.spawn('worker', name, settings);
+      if (this.#closing !== undefined) return handle.signal('kill');
+      this.#workers.set(name, { name, handle, heardMs: this.#clock.monotonicMs() });
+      void handle.exited.then(() => this.#workerExited(name));
+    } catch (thrown) {
+      if (this.#closing !== undefined) return;
+      logger.error({ worker: name, error: String(thrown) }, 'a worker did not start');
+      this.#driver?.cancel(MillraceError.from(thrown).message);
+    }
+  }
+
+  #workerExited(name: string): void {
+    this.#workers.delete(name);
+    if (this.#closing !== undefined) return;
+    this.#driver?.loseWorker(name);
+    void this.#spawnWorker();
+  }
+
+  async #accept(connection: Connection): Promise<void> {
+    let peer: AuthenticatedPeer;
+    try {
+      peer = await acceptPeer(connection, { token: Buffer.from(this.#token, 'hex'), role: 'scheduler', clock: this.#clock });
+    } catch (thrown) {
+      this.#options.logger.warn({ error: String(thrown) }, 'a connection was refused');
+      return;
+    }
+    this.#peers.add(peer);
+    void peer.closed.then(() => this.#peers.delete(peer));
+    if (peer.role.startsWith('slot ')) this.#driver?.serveSlot(peer);
+    else this.#serveWorker(peer);
+  }
+
+  #serveWorker(peer: RpcPeer): void {
+    let name = '';
+    peer.serve(SERVICE.registerWorker, (body) => {
+      const registered = decodeRegisterWorker(body);
+      name = registered.worker;
+      if (registered.version !== VERSION) {
+        throw new MillraceError('invalid', 'VERSION_MISMATCH', `worker ${name} is of version ${registered.version}, the scheduler of ${VERSION}`);
+      }
+      return undefined;
+    });
+    peer.serve(SERVICE.heartbeat, () => {
+      const worker = this.#workers.get(name);
+      if (worker !== undefined) worker.heardMs = this.#clock.monotonicMs();
+      return undefined;
+    });
+  }
+
+  #watchHeartbeats(): void {
+    const nowMs = this.#clock.monotonicMs();
+    // Our own pause (a stopped process, a suspended laptop) is not the workers' silence.
+    const paused = this.#watchedMs > 0 && nowMs - this.#watchedMs > 2 * HEARTBEAT_MS;
+    this.#watchedMs = nowMs;
+    for (const worker of this.#workers.values()) {
+      if (paused) worker.heardMs = nowMs;
+      if (nowMs - worker.heardMs <= HEARTBEAT_TIMEOUT_MS) continue;
+      this.#options.logger.warn({ worker: worker.name }, 'a worker has gone silent; it is replaced');
+      worker.handle.signal('kill');
+    }
+    this.#watch = this.#clock.schedule(HEARTBEAT_MS, () => this.#watchHeartbeats());
+  }
+}
+
+function spawnControl(): ProcessControl {
+  const path = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+  return nodeProcessControl({ entry: { daemon: path('../daemon/main.js'), worker: path('../runtime/worker-main.js') } });
+}

@@ -1,0 +1,32 @@
+import { MillraceError } from '../../base/index.js';
+
+export const EXIT_FAILURE = 1;
+export const EXIT_USAGE = 2;
+/** 128 + SIGINT, as shells count. */
+export const EXIT_INTERRUPTED = 130;
+
+/** One clear line for any error: what went wrong, and its stable code. */
+export function errorLine(thrown: unknown): string {
+  const error = MillraceError.from(thrown);
+  return `millrace: ${error.message.split('\n')[0]} [${error.code}]`;
+}
+
+/** Bad input is a usage error (2); what fails later is a failure (1). */
+export function exitCodeOf(thrown: unknown): number {
+  const error = MillraceError.from(thrown);
+  return USAGE_CODES.has(error.code) ? EXIT_USAGE : EXIT_FAILURE;
+}
+
+/** What a person can mend on the command line. */
+const USAGE_CODES = new Set([
+  'ADDRESS_IN_USE',
+  'DURATION',
+  'JOB_NOT_FOUND',
+  'JOB_MISSING',
+  'OPTION',
+  'PARAM',
+  'STATE_DIR_FOREIGN',
+  'STATE_DIR_IN_USE',
+  'STATE_DIR_OTHER_JOB',
+  'STATE_DIR_VERSION',
+]);

@@ -1,0 +1,308 @@
+import { createHash } from 'node:crypto';
+import { copyFileSync, existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Logger, MillraceError, nodeDisk, systemClock, systemRandom } from '../../base/index.js';
+import { CheckpointStore, DirectoryBlobStore } from '../../checkpoint/index.js';
+import type { JobParams } from '../api/index.js';
+import { type JobGraph, taskName } from '../graph/index.js';
+import { type JobArtefact, loadJob, type ShuffleKind, type TaskPosition } from '../runtime/index.js';
+import { JobScheduler, SchedulerDriver, type SchedulerNote } from '../scheduler/index.js';
+import { bundleJob } from './bundle-job.js';
+import { Cluster } from './cluster.js';
+import { RunFolders } from './run-folders.js';
+import { StateFolder } from './state-folder.js';
+
+export interface JobRunOptions {
+  readonly jobFile: string;
+  readonly params: JobParams;
+  readonly workers: number;
+  readonly slots: number;
+  readonly shuffle: ShuffleKind;
+  /** Undefined: a folder of the run's own, gone with it. */
+  readonly stateDir: string | undefined;
+  readonly checkpointIntervalMs: number;
+  /** Where mapped regions go; undefined for the machine's memory-backed folder. */
+  readonly memoryDir: string | undefined;
+  readonly logger: Logger;
+}
+
+export interface CheckpointSummary {
+  readonly id: number;
+  readonly bytes: number;
+  readonly durationMs: number;
+}
+
+export interface Recovery {
+  readonly cause: string;
+  readonly tasks: number;
+  readonly survivors: number;
+  /** From the failure being seen to every task running again. */
+  readonly durationMs: number;
+}
+
+export interface JobStatus {
+  readonly elapsedMs: number;
+  /** Source rows, rolled-back ones not counted. */
+  readonly rows: number;
+  /** Over the last second or so. */
+  readonly rowsPerSecond: number;
+  readonly checkpoints: number;
+  readonly lastCheckpoint: CheckpointSummary | undefined;
+  readonly restarts: number;
+  readonly lateDropped: number;
+}
+
+/** What a start is told to run: the job planned, and what its code and parameters hash to. */
+interface PlannedJob {
+  readonly graph: JobGraph;
+  readonly artefact: JobArtefact;
+  readonly fingerprint: string;
+}
+
+const CHECKPOINT_TIMEOUT_MS = 60_000;
+const RESTARTS_MAX = 10;
+const SLOT_WAIT_MS = 10_000;
+const RATE_WINDOW_MS = 1000;
+
+/** One embedded run of a job: its folders, its cluster of processes, its scheduler. Made by `start`, ended by `close`. */
+export class JobRun {
+  readonly graph: JobGraph;
+  readonly #folders: RunFolders;
+  readonly #state: StateFolder | undefined;
+  readonly #cluster: Cluster;
+  readonly #driver: SchedulerDriver;
+  readonly #store: CheckpointStore;
+  readonly #clock = systemClock();
+  readonly #startedMs = this.#clock.monotonicMs();
+  readonly #recoveries: Recovery[] = [];
+  readonly #samples: { readonly atMs: number; readonly rows: number }[] = [];
+  #checkpoints = 0;
+  #restarts = 0;
+  #lastCheckpoint: CheckpointSummary | undefined;
+  #triggeredMs = 0;
+  #restarting: { readonly sinceMs: number; readonly cause: string; readonly tasks: number; readonly survivors: number } | undefined;
+  #killedMs: number | undefined;
+  #firstRunningMs: number | undefined;
+  #endedMs: number | undefined;
+  /** Source tasks whose rows count as the job's: not those of tables that are read to their end first. */
+  readonly #streams: ReadonlySet<string>;
+  #onNote: (note: SchedulerNote) => void = () => {};
+
+  private constructor(parts: {
+    readonly planned: PlannedJob;
+    readonly folders: RunFolders;
+    readonly state: StateFolder | undefined;
+    readonly store: CheckpointStore;
+    readonly cluster: Cluster;
+    readonly options: JobRunOptions;
+  }) {
+    const { planned, folders, state, store, cluster, options } = parts;
+    this.graph = planned.graph;
+    this.#streams = streamTasks(planned.graph);
+    this.#folders = folders;
+    this.#state = state;
+    this.#store = store;
+    this.#cluster = cluster;
+    const scheduler = new JobScheduler({
+      graph: planned.graph,
+      jobId: folders.runId,
+      epoch: store.epoch,
+      meta: JSON.stringify({ job: planned.graph.name, fingerprint: planned.fingerprint }),
+      restartsMax: RESTARTS_MAX,
+      checkpointTimeoutMs: CHECKPOINT_TIMEOUT_MS,
+      latest: store.latest,
+    });
+    this.#driver = new SchedulerDriver({
+      scheduler,
+      clock: this.#clock,
+      logger: options.logger.child({ part: 'scheduler' }),
+      master: cluster.master,
+      daemon: cluster.daemon,
+      store,
+      epoch: store.epoch,
+      checkpointIntervalMs: options.checkpointIntervalMs,
+      slotWaitMs: SLOT_WAIT_MS,
+      observe: (note) => this.#observe(note),
+    });
+    void this.#driver.ended.then(() => {
+      this.#endedMs = this.#clock.monotonicMs();
+    });
+  }
+
+  /**
+   * Bundles and checks the job, claims its folders, starts its processes and lets it run.
+   * @throws MillraceError what is wrong with the job file, its input, the state directory or this machine; nothing is left behind.
+   */
+  static async start(options: JobRunOptions): Promise<JobRun> {
+    const folders = RunFolders.claim({ mapped: options.shuffle === 'mapped', memoryDir: options.memoryDir });
+    let state: StateFolder | undefined;
+    let cluster: Cluster | undefined;
+    try {
+      const planned = await planFile(options, folders.path);
+      await checkConnectors(planned.graph, options.logger);
+      state = options.stateDir === undefined ? undefined : StateFolder.claim(options.stateDir, planned.graph.name, planned.fingerprint);
+      if (state !== undefined) keepArtefact(planned.artefact.bundle, state.artefacts);
+      const checkpoints = state?.checkpoints ?? join(folders.path, 'checkpoints');
+      const store = await CheckpointStore.open({
+        store: await DirectoryBlobStore.open({ disk: nodeDisk(), root: checkpoints, random: systemRandom() }),
+        random: systemRandom(),
+        logger: options.logger,
+      });
+      await store.takeOver();
+      cluster = await Cluster.start({
+        folders,
+        checkpoints,
+        workers: options.workers,
+        slots: options.slots,
+        shuffle: options.shuffle,
+        job: planned.artefact,
+        logger: options.logger,
+      });
+      const run = new JobRun({ planned, folders, state, store, cluster, options });
+      await cluster.serve(run.#driver);
+      run.#driver.start();
+      return run;
+    } catch (thrown) {
+      await cluster?.close();
+      state?.release();
+      folders.release();
+      throw thrown;
+    }
+  }
+
+  /** Resolves when the job has ended: undefined when it completed, else why it did not. */
+  get ended(): Promise<MillraceError | undefined> {
+    return this.#driver.ended;
+  }
+
+  get recoveries(): readonly Recovery[] {
+    return this.#recoveries;
+  }
+
+  /** Bytes the newest complete checkpoint added. */
+  get lastCheckpointBytes(): number {
+    return this.#lastCheckpoint?.bytes ?? 0;
+  }
+
+  /** Of the final checkpoint, or the newest there is: counted exactly once, whatever was killed. */
+  totals(): { readonly sourceRows: number; readonly lateDropped: number } {
+    let [sourceRows, lateDropped] = [0, 0];
+    for (const { task, position } of this.#store.latest?.tasks ?? []) {
+      const counted = JSON.parse(position) as TaskPosition;
+      lateDropped += counted.lateDropped;
+      // The streamed source, not the tables that are read beside it.
+      if (this.#streams.has(task)) sourceRows += counted.sourceRows;
+    }
+    return { sourceRows, lateDropped };
+  }
+
+  /** From the first moment all tasks ran to the end of the job. */
+  get runSeconds(): number {
+    return ((this.#endedMs ?? this.#clock.monotonicMs()) - (this.#firstRunningMs ?? this.#startedMs)) / 1000;
+  }
+
+  onNote(handler: (note: SchedulerNote) => void): void {
+    this.#onNote = handler;
+  }
+
+  status(): JobStatus {
+    const nowMs = this.#clock.monotonicMs();
+    let rows = 0;
+    let lateDropped = 0;
+    for (const progress of this.#driver.progress.values()) {
+      if (this.#streams.has(progress.task)) rows += progress.sourceRows;
+      lateDropped += progress.lateDropped;
+    }
+    this.#samples.push({ atMs: nowMs, rows });
+    while ((this.#samples[1]?.atMs ?? nowMs) < nowMs - RATE_WINDOW_MS) this.#samples.shift();
+    const first = this.#samples[0] as { atMs: number; rows: number };
+    const spanMs = nowMs - first.atMs;
+    return {
+      elapsedMs: nowMs - (this.#firstRunningMs ?? this.#startedMs),
+      rows,
+      rowsPerSecond: spanMs < 50 ? 0 : Math.max(0, ((rows - first.rows) * 1000) / spanMs),
+      checkpoints: this.#checkpoints,
+      lastCheckpoint: this.#lastCheckpoint,
+      restarts: this.#restarts,
+      lateDropped,
+    };
+  }
+
+  /** SIGKILLs one worker, as a fault would. Returns its name. */
+  killWorker(): string {
+    this.#killedMs = this.#clock.monotonicMs();
+    return this.#cluster.killWorker();
+  }
+
+  cancel(reason: string): void {
+    this.#driver.cancel(reason);
+  }
+
+  /** Stops all processes and gives back all folders but the state directory. Safe at any time, more than once. */
+  async close(): Promise<void> {
+    this.#driver.cancel('the run was closed');
+    await this.#cluster.close();
+    this.#state?.release();
+    this.#folders.release();
+  }
+
+  #observe(note: SchedulerNote): void {
+    const nowMs = this.#clock.monotonicMs();
+    switch (note.what) {
+      case 'checkpointTriggered':
+        this.#triggeredMs = nowMs;
+        break;
+      case 'checkpointCompleted':
+        this.#checkpoints++;
+        this.#lastCheckpoint = { id: note.checkpoint, bytes: note.bytes, durationMs: Math.round(nowMs - this.#triggeredMs) };
+        break;
+      case 'restarting': {
+        this.#restarts++;
+        const sinceMs = this.#restarting?.sinceMs ?? this.#killedMs ?? nowMs;
+        this.#killedMs = undefined;
+        this.#restarting = { sinceMs, cause: note.cause, tasks: note.tasks.length, survivors: note.survivors };
+        break;
+      }
+      case 'running':
+        this.#firstRunningMs ??= nowMs;
+        if (this.#restarting !== undefined) {
+          const { sinceMs, ...rest } = this.#restarting;
+          this.#recoveries.push({ ...rest, durationMs: Math.round(nowMs - sinceMs) });
+          this.#restarting = undefined;
+        }
+        break;
+      case 'checkpointAborted':
+        break;
+    }
+    this.#onNote(note);
+  }
+}
+
+async function planFile(options: JobRunOptions, folder: string): Promise<PlannedJob> {
+  const bundle = await bundleJob(options.jobFile, folder);
+  const parallelism = options.workers * options.slots;
+  const artefact: JobArtefact = { bundle: bundle.path, params: options.params, parallelism };
+  const graph = await loadJob(artefact);
+  const params = Object.entries(options.params).sort(([a], [b]) => (a < b ? -1 : 1));
+  const fingerprint = createHash('sha256').update(JSON.stringify([bundle.hash, params, parallelism])).digest('hex');
+  return { graph, artefact, fingerprint };
+}
+
+async function checkConnectors(graph: JobGraph, logger: Logger): Promise<void> {
+  const environment = { disk: nodeDisk(), clock: systemClock(), logger };
+  for (const { body } of graph.vertices.flatMap((vertex) => vertex.nodes)) {
+    if (body.kind === 'source') await body.source.check?.(environment);
+    if (body.kind === 'sink') await body.sink.check?.(environment);
+  }
+}
+
+function streamTasks(graph: JobGraph): Set<string> {
+  const sources = graph.vertices.filter((vertex) => vertex.inputs.length === 0);
+  const streams = sources.filter((vertex) => vertex.outputs.some((edge) => !edge.buildFirst) || vertex.outputs.length === 0);
+  return new Set(streams.flatMap(({ id, parallelism }) => Array.from({ length: parallelism }, (_, subtask) => taskName(id, subtask))));
+}
+
+function keepArtefact(bundle: string, folder: string): void {
+  const kept = join(folder, bundle.slice(bundle.lastIndexOf('/') + 1));
+  if (!existsSync(kept)) copyFileSync(bundle, kept);
+}

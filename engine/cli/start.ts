@@ -1,0 +1,50 @@
+#!/usr/bin/env node
+import { fileURLToPath } from 'node:url';
+import { Command } from 'commander';
+import { stderrLogger } from '../../base/index.js';
+import { errorLine, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE, exitCodeOf } from './exit.js';
+import { FlightsDemo, type FlightsResult } from './flights-demo.js';
+import { onInterrupt } from './interrupt.js';
+import { wholeNumber } from './options.js';
+import { addClusterOptions, type ClusterFlags } from './run-options.js';
+
+/** `npm start`: the main job, a kill in the middle, and the proof of its output. */
+interface StartFlags extends ClusterFlags {
+  readonly rate: number;
+  readonly rows: number;
+  readonly kill: boolean;
+}
+
+const command = addClusterOptions(
+  new Command('npm start --')
+    .description('Runs the flights job on a daemon and worker processes, kills a worker half way, and proves the output.')
+    .option('--rate <n>', 'rows a second, 0 for as fast as it goes', wholeNumber(0), 300_000)
+    .option('--rows <n>', 'rows to read (the file has 3,000,000)', wholeNumber(1, 3_000_000), 3_000_000)
+    .option('--no-kill', 'let every worker live'),
+)
+  .allowExcessArguments(false)
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE));
+command.parse();
+const flags = command.opts<StartFlags>();
+
+const demo = new FlightsDemo({
+  jobFile: fileURLToPath(new URL('../../../engine/examples/flights.ts', import.meta.url)),
+  flags,
+  logger: stderrLogger(flags.logLevel),
+});
+const restore = onInterrupt(async (signal) => {
+  await demo.close();
+  process.stderr.write(`\n${signal}: stopped; nothing is left running\n`);
+}, EXIT_INTERRUPTED);
+try {
+  const result = await demo.run();
+  if (flags.json === true) process.stdout.write(`${JSON.stringify(result)}\n`);
+  process.exitCode = result.ok ? 0 : EXIT_FAILURE;
+} catch (thrown) {
+  process.stderr.write(`${errorLine(thrown)}\n`);
+  if (flags.json === true) process.stdout.write(`${JSON.stringify({ ok: false, error: errorLine(thrown) } satisfies Partial<FlightsResult>)}\n`);
+  process.exitCode = exitCodeOf(thrown);
+} finally {
+  await demo.close();
+  restore();
+}

@@ -1,0 +1,112 @@
+import type { Clock, Connection, Disk, Listener, Logger, LogLevel, Network, Random, SharedMemory } from '../../base/index.js';
+import { type AuthenticatedPeer, acceptPeer, type FrontDoor, openFrontDoor } from '../../base/rpc/index.js';
+import { CheckpointStore, DirectoryBlobStore, SegmentHome } from '../../checkpoint/index.js';
+import { type ShuffleFaults, ShuffleService } from '../../shuffle/index.js';
+import { daemonMetrics } from './metrics.js';
+import { serveSegments } from './segment-service.js';
+
+/** What a daemon is started with; plain data, JSON. */
+export interface DaemonSettings {
+  /** Where workers and schedulers connect: `unix:/path`. */
+  readonly address: string;
+  /** Hex. */
+  readonly token: string;
+  /** Names this host in object names. */
+  readonly host: string;
+  /** Folder of the blob store. */
+  readonly checkpoints: string;
+  readonly shuffle: 'mapped' | 'wire' | 'memory';
+  /** Memory-backed folder for mapped regions. */
+  readonly memoryFolder: string | undefined;
+  /** Folders of an embedded run, removed when its owner dies before it could. */
+  readonly runFolders: readonly string[];
+  /** Where the daemon says why it could not start. */
+  readonly errorFile: string;
+  /** The front door (health, metrics, WebSocket data); undefined for none. */
+  readonly http: { readonly host: string; readonly port: number } | undefined;
+  readonly arenaBytes?: number;
+  readonly logLevel: LogLevel;
+}
+
+/**
+ * The sidecar of a host: partitions (shuffle) and the segments of checkpoints in the making, for any number of workers and
+ * schedulers. It decides nothing and outlives workers.
+ */
+export class Daemon {
+  readonly address: string;
+  readonly frontDoor: FrontDoor | undefined;
+  readonly #listener: Listener;
+  readonly #shuffle: ShuffleService;
+  readonly #peers: Set<AuthenticatedPeer>;
+
+  private constructor(listener: Listener, frontDoor: FrontDoor | undefined, shuffle: ShuffleService, peers: Set<AuthenticatedPeer>) {
+    this.address = listener.address;
+    this.frontDoor = frontDoor;
+    this.#listener = listener;
+    this.#shuffle = shuffle;
+    this.#peers = peers;
+  }
+
+  /** @throws MillraceError `MEMORY_FULL` (the memory-backed folder is too small), `ADDRESS_IN_USE`, each naming what to do. */
+  static async open(options: {
+    readonly settings: DaemonSettings;
+    readonly clock: Clock;
+    readonly network: Network;
+    readonly memory: SharedMemory;
+    readonly disk: Disk;
+    readonly random: Random;
+    readonly logger: Logger;
+    readonly faults?: ShuffleFaults;
+  }): Promise<Daemon> {
+    const { settings, clock, network, memory, disk, random, logger } = options;
+    const blobs = await DirectoryBlobStore.open({ disk, root: settings.checkpoints, random });
+    const home = new SegmentHome({ store: blobs, random, host: settings.host });
+    const store = await CheckpointStore.open({ store: blobs, random, logger });
+    const shuffle = await ShuffleService.open({
+      memory,
+      clock,
+      logger,
+      ...(settings.arenaBytes === undefined ? {} : { settings: { arenaBytes: settings.arenaBytes } }),
+      ...(options.faults === undefined ? {} : { faults: options.faults }),
+    });
+    const peers = new Set<AuthenticatedPeer>();
+    const accept = async (connection: Connection): Promise<void> => {
+      try {
+        const peer = await acceptPeer(connection, { token: Buffer.from(settings.token, 'hex'), role: 'daemon', clock });
+        peers.add(peer);
+        void peer.closed.then(() => peers.delete(peer));
+        shuffle.attach(peer);
+        serveSegments(peer, home, store);
+      } catch (error) {
+        logger.warn({ error: String(error) }, 'a connection was refused');
+      }
+    };
+    let frontDoor: FrontDoor | undefined;
+    try {
+      if (settings.http !== undefined) {
+        frontDoor = await openFrontDoor({
+          ...settings.http,
+          clock,
+          logger,
+          health: () => ({ ok: true, connections: peers.size, heldSegmentBytes: home.heldBytes }),
+          metrics: daemonMetrics({ shuffle: shuffle.master, home, connections: () => peers.size }),
+        });
+        frontDoor.onConnection('/data', (connection) => void accept(connection));
+      }
+      const listener = await network.listen(settings.address, (connection) => void accept(connection));
+      return new Daemon(listener, frontDoor, shuffle, peers);
+    } catch (thrown) {
+      await frontDoor?.close();
+      await shuffle.close();
+      throw thrown;
+    }
+  }
+
+  /** Ends all connections and gives all memory back. */
+  async close(): Promise<void> {
+    await this.#listener.close();
+    await this.frontDoor?.close();
+    for (const peer of this.#peers) peer.close();
+    await this.#shuffle.close();
+  }
+}

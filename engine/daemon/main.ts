@@ -1,0 +1,26 @@
+import { rmSync, writeFileSync } from 'node:fs';
+import { MillraceError, nodeDisk, onParentGone, readSettings, stderrLogger, systemClock, systemRandom } from '../../base/index.js';
+import { nodeNetwork } from '../../base/rpc/index.js';
+import { Daemon, type DaemonSettings } from './daemon.js';
+import { daemonMemory } from './daemon-memory.js';
+
+/** The daemon process of an embedded run. Ends on SIGTERM, or when the run that owns it is gone: then it tidies up after it. */
+const settings = (await readSettings()) as DaemonSettings;
+onParentGone(() => {
+  for (const folder of settings.runFolders) rmSync(folder, { recursive: true, force: true });
+  process.exit(0);
+});
+const clock = systemClock();
+const daemon = await Daemon.open({
+  settings,
+  clock,
+  network: nodeNetwork({ clock }),
+  memory: daemonMemory(settings),
+  disk: nodeDisk(),
+  random: systemRandom(),
+  logger: stderrLogger(settings.logLevel, { part: 'daemon' }),
+}).catch((thrown) => {
+  writeFileSync(settings.errorFile, JSON.stringify(MillraceError.from(thrown)));
+  process.exit(1);
+});
+process.on('SIGTERM', () => void daemon.close().finally(() => process.exit(0)));

@@ -1,0 +1,111 @@
+import { MillraceError } from '../../base/index.js';
+import type { Partitioning, StreamGraph, StreamNode } from './stream-graph.js';
+
+/** Key groups of every job: state and keyed edges are split into these, whatever the parallelism. */
+export const KEY_GROUPS = 128;
+
+/** A chain of operators that runs as one task per subtask. */
+export interface JobVertex {
+  readonly id: number;
+  readonly name: string;
+  /** Nodes of the chain, first to last. */
+  readonly nodes: readonly StreamNode[];
+  readonly parallelism: number;
+  readonly inputs: readonly JobEdge[];
+  readonly outputs: readonly JobEdge[];
+}
+
+export interface JobEdge {
+  readonly id: number;
+  readonly from: number;
+  readonly to: number;
+  readonly partitioning: Partitioning;
+  readonly buildFirst: boolean;
+  /** The node of the consumer's chain that reads it, and which of that node's inputs it is. */
+  readonly toNode: number;
+  readonly toInput: number;
+}
+
+/** The physical plan: what the scheduler deploys. Plain structure; ids are equal in every process that builds it. */
+export interface JobGraph {
+  readonly name: string;
+  readonly vertices: readonly JobVertex[];
+  readonly edges: readonly JobEdge[];
+}
+
+/**
+ * Chains operators where rows go forward, to one consumer, at equal parallelism (Flink's chaining rule), and
+ * numbers vertices in topological order, which is the order of the job file.
+ */
+export function planJob(graph: StreamGraph, parallelism: number): JobGraph {
+  const nodes = graph.nodes;
+  if (!nodes.some((node) => node.body.kind === 'sink')) {
+    throw new MillraceError('invalid', 'JOB_WITHOUT_SINK', `job '${graph.jobName}' has no sink; end a stream with .to(...)`);
+  }
+  const consumers = nodes.map(() => 0);
+  for (const node of nodes) for (const edge of node.inputs) consumers[edge.from] = (consumers[edge.from] ?? 0) + 1;
+  const width = (node: StreamNode) => Math.max(1, Math.min(parallelism, node.parallelismMax, KEY_GROUPS));
+
+  const chainOf: number[] = [];
+  const chains: StreamNode[][] = [];
+  for (const node of nodes) {
+    const forward = node.inputs.find((edge) => edge.partitioning.kind === 'forward');
+    const producer = forward === undefined ? undefined : nodes[forward.from];
+    const chain = producer === undefined ? undefined : chains[chainOf[producer.id] ?? -1];
+    const chainable =
+      producer !== undefined && consumers[producer.id] === 1 && width(producer) === width(node) && chain?.at(-1) === producer;
+    if (chain !== undefined && chainable) {
+      chainOf[node.id] = chainOf[producer.id] as number;
+      chain.push(node);
+    } else {
+      chainOf[node.id] = chains.length;
+      chains.push([node]);
+    }
+  }
+
+  const edges: JobEdge[] = [];
+  for (const node of nodes) {
+    node.inputs.forEach((edge, toInput) => {
+      const from = chainOf[edge.from] as number;
+      const to = chainOf[node.id] as number;
+      if (from === to) return;
+      // A forward edge between unequal parallelisms becomes a redistribution: row by row it has no key to follow.
+      const partitioning = edge.partitioning;
+      edges.push({ id: edges.length, from, to, partitioning, buildFirst: edge.buildFirst, toNode: node.id, toInput });
+    });
+  }
+  const vertices = chains.map(
+    (chain, id): JobVertex => ({
+      id,
+      name: chain.map((node) => node.name).join(' -> '),
+      nodes: chain,
+      parallelism: width(chain[0] as StreamNode),
+      inputs: edges.filter((edge) => edge.to === id),
+      outputs: edges.filter((edge) => edge.from === id),
+    }),
+  );
+  for (const edge of edges) {
+    const from = vertices[edge.from] as JobVertex;
+    const to = vertices[edge.to] as JobVertex;
+    if (edge.partitioning.kind === 'forward' && from.parallelism !== to.parallelism) {
+      throw new MillraceError(
+        'invalid',
+        'EDGE_PARALLELISM',
+        `'${from.name}' runs ${from.parallelism} wide and '${to.name}' ${to.parallelism}: put a keyBy between them`,
+      );
+    }
+  }
+  return { name: graph.jobName, vertices, edges };
+}
+
+/** Name of one task, stable across attempts: `v<vertex>.<subtask>`. */
+export function taskName(vertex: number, subtask: number): string {
+  return `v${vertex}.${subtask}`;
+}
+
+/** Subpartitions of a vertex's output along an edge: one per consumer subtask, one log when it is a broadcast. */
+export function subpartitionsOf(graph: JobGraph, edge: JobEdge): number {
+  const to = graph.vertices[edge.to] as JobVertex;
+  if (edge.partitioning.kind === 'broadcast') return 1;
+  return edge.partitioning.kind === 'forward' ? 1 : to.parallelism;
+}

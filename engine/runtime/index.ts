@@ -1,0 +1,19 @@
+/** Tasks, slots and workers; and the messages they exchange with the scheduler and the daemon. */
+export { decodeTaskEvent, encodeDeployment, encodeTaskCommand, pack, text, unpack } from './control-codec.js';
+export type { TaskChannel, TaskCommand, TaskDeployment, TaskEvent, TaskPosition, TaskRestore } from './deployment.js';
+export { decodeProgress, decodeRegisterSlot, decodeRegisterWorker, type TaskProgress } from './registration-codec.js';
+export { type JobArtefact, loadJob } from './job-loader.js';
+export {
+  decodeFetch,
+  decodeForget,
+  decodeHold,
+  decodePersist,
+  decodePersisted,
+  encodeForget,
+  encodePersist,
+  encodePersisted,
+} from './segment-codec.js';
+export { SERVICE } from './services.js';
+export { Slot, type SlotOptions } from './slot.js';
+export { Worker, type WorkerOptions } from './worker.js';
+export type { ShuffleKind, SlotSettings, WorkerSettings } from './worker-settings.js';

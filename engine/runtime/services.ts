@@ -1,0 +1,14 @@
+/** RPC service names between the processes of a cluster; the messages are in control.fbs. */
+export const SERVICE = {
+  registerWorker: 'worker.register',
+  heartbeat: 'worker.heartbeat',
+  registerSlot: 'slot.register',
+  progress: 'slot.progress',
+  taskEvent: 'task.event',
+  deploy: 'task.deploy',
+  taskCommand: 'task.command',
+  hold: 'segments.hold',
+  fetch: 'segments.fetch',
+  persist: 'segments.persist',
+  forget: 'segments.forget',
+} as const;

@@ -1,0 +1,72 @@
+import type { MessagePort } from 'node:worker_threads';
+import {
+  type Logger,
+  mappedMemory,
+  nodeDisk,
+  remoteSharedArrayMemory,
+  stderrLogger,
+  systemClock,
+} from '../../base/index.js';
+import { connectPeer, nodeNetwork, type RpcPeer } from '../../base/rpc/index.js';
+import { type ShuffleClient, shuffleClient } from '../../shuffle/index.js';
+import { MemoryStateStore } from '../../statestore/index.js';
+import { loadJob } from './job-loader.js';
+import { Slot } from './slot.js';
+import type { SlotSettings } from './worker-settings.js';
+
+/** What a slot's thread is given; `port` leads to the owner of the regions (`--shuffle memory`). */
+interface SlotThread {
+  readonly settings: SlotSettings;
+  readonly port?: MessagePort;
+}
+
+/**
+ * A slot's thread: one call that lasts as long as the slot. An error ends the whole thread, not only the call, so that nothing of
+ * it lives on when its host gives its mappings back.
+ */
+export default async function slotMain({ settings, port }: SlotThread): Promise<void> {
+  const logger = stderrLogger(settings.logLevel, { part: 'slot', slot: `${settings.worker}/${settings.slot}` });
+  try {
+    await runSlot(settings, port, logger);
+  } catch (error) {
+    logger.error({ error: String(error), stack: (error as Error).stack }, 'slot failed');
+    process.exit(1);
+  }
+}
+
+async function runSlot(settings: SlotSettings, port: MessagePort | undefined, logger: Logger): Promise<void> {
+  const clock = systemClock();
+  const network = nodeNetwork({ clock });
+  const token = Buffer.from(settings.token, 'hex');
+  const role = `slot ${settings.worker}/${settings.slot}`;
+  const daemon = await connectPeer(network, settings.daemonAddress, { token, role, clock });
+  const scheduler = await connectPeer(network, settings.schedulerAddress, { token, role, clock });
+  const slot = new Slot({
+    worker: settings.worker,
+    slot: settings.slot,
+    runId: settings.runId,
+    graph: await loadJob(settings.job),
+    clock,
+    disk: nodeDisk(),
+    logger,
+    scheduler,
+    daemon,
+    shuffle: openShuffle(settings, daemon, port).environment,
+    createState: (range) => new MemoryStateStore(range),
+  });
+  await slot.run();
+  daemon.close();
+}
+
+function openShuffle(settings: SlotSettings, daemon: RpcPeer, port: MessagePort | undefined): ShuffleClient {
+  const clock = systemClock();
+  if (settings.shuffle === 'wire') return shuffleClient({ peer: daemon, clock });
+  const memory =
+    port === undefined
+      ? mappedMemory({
+          folder: settings.memoryFolder as string,
+          ...(settings.ledger === undefined ? {} : { ledger: settings.ledger }),
+        })
+      : remoteSharedArrayMemory(port);
+  return shuffleClient({ peer: daemon, clock, memory });
+}

@@ -1,0 +1,36 @@
+import type { Clock, Disk, Logger } from '../../base/index.js';
+import type { SegmentRef } from '../../checkpoint/index.js';
+import type { ShuffleEnvironment } from '../../shuffle/index.js';
+import type { KeyGroupRange, StateSegment, StateStore } from '../../statestore/index.js';
+import type { JobGraph } from '../graph/index.js';
+import type { TaskEvent } from './deployment.js';
+
+/** What a task attempt runs on. Everything outside its own thread is behind one of these. */
+export interface TaskEnvironment {
+  readonly graph: JobGraph;
+  readonly clock: Clock;
+  readonly disk: Disk;
+  readonly logger: Logger;
+  readonly shuffle: ShuffleEnvironment;
+  readonly segments: SegmentClient;
+  /** Unique per run of the job; names uncommitted output together with task and attempt. */
+  readonly runId: string;
+  createState(range: KeyGroupRange): StateStore;
+  report(event: TaskEvent): void;
+}
+
+/** The daemon's segment home, as a task sees it. */
+export interface SegmentClient {
+  /** Resolves when the daemon holds the segment. */
+  hold(task: string, attempt: number, checkpoint: number, segment: StateSegment): Promise<void>;
+  /** Bytes of a stored segment, verified. */
+  fetch(ref: SegmentRef): Promise<Uint8Array>;
+}
+
+/** Counters of one task; hot paths bump them, nothing else. */
+export interface TaskCounters {
+  sourceRows: number;
+  rowsIn: number;
+  rowsOut: number;
+  lateDropped: number;
+}

@@ -1,0 +1,352 @@
+import { MillraceError, type Timer, yieldTurn } from '../../base/index.js';
+import { Batch } from '../../base/columnar/index.js';
+import type { JobEdge, JobVertex } from '../graph/index.js';
+import type { TaskCommand, TaskDeployment, TaskPosition } from './deployment.js';
+import {
+  CHECKPOINT_TRIGGERED,
+  determinant,
+  FLUSH_BY_TIMEOUT,
+  INPUT_CONSUMED,
+  SOURCE_BATCH,
+  TIMERS_CONTINUED,
+} from './determinants.js';
+import { MAX_WATERMARK } from './operator-chain.js';
+import type { SourceInput } from './source-input.js';
+import type { TaskCounters, TaskEnvironment } from './task-environment.js';
+import type { InputEvent, TaskInputs } from './task-inputs.js';
+import { openTask } from './task-open.js';
+import type { TaskParts } from './task-parts.js';
+
+/** Steps a task takes before other tasks of its thread, and I/O, get their turn. */
+const STEPS_PER_TURN = 16;
+/** Rows wait this long at most for their batch to fill. */
+const BUFFER_TIMEOUT_MS = 100;
+/** How long a waiting task sleeps at most; a lost doorbell costs no more than this. */
+const WAIT_MS_MAX = 50;
+
+/**
+ * One attempt of one task: a mailbox loop over steps. A step consumes one input buffer (or one source batch, one command,
+ * one slice of due timers), and ends in one publish, so that what it did becomes visible whole or not at all.
+ *
+ * Life: open -> running -> (END on all inputs) finished -> (its finished snapshot is in a complete checkpoint) done.
+ * The first exception ends the attempt; `run` never rejects, it reports.
+ */
+export class Task {
+  readonly deployment: TaskDeployment;
+  readonly counters: TaskCounters = { sourceRows: 0, rowsIn: 0, rowsOut: 0, lateDropped: 0 };
+  readonly #vertex: JobVertex;
+  readonly #environment: TaskEnvironment;
+  readonly #commands: TaskCommand[] = [];
+  #parts: TaskParts | undefined;
+  #phase: 'opening' | 'running' | 'finished' | 'done' | 'cancelled' | 'failed' = 'opening';
+  #failure: unknown;
+  #wake: () => void = () => {};
+  #inputWait: Promise<void> | undefined;
+  #outputWait: Promise<void> | undefined;
+  #rowsHeldSince: number | undefined;
+  #lastCheckpoint: number;
+
+  constructor(deployment: TaskDeployment, environment: TaskEnvironment) {
+    const vertex = environment.graph.vertices[deployment.vertex];
+    if (vertex === undefined) throw new MillraceError('internal', 'VERTEX_UNKNOWN', `no vertex ${deployment.vertex}`);
+    this.deployment = deployment;
+    this.#vertex = vertex;
+    this.#environment = environment;
+    this.#lastCheckpoint = deployment.minCheckpoint - 1;
+    this.counters.sourceRows = deployment.restore?.position.sourceRows ?? 0;
+    this.counters.lateDropped = deployment.restore?.position.lateDropped ?? 0;
+  }
+
+  /** Takes effect before the next step. */
+  command(command: TaskCommand): void {
+    if (command.kind === 'cancel') this.#phase = this.#phase === 'done' || this.#phase === 'failed' ? this.#phase : 'cancelled';
+    else this.#commands.push(command);
+    this.#wake();
+  }
+
+  /** Runs the attempt to its end. Resolves when everything it opened is closed again. */
+  async run(): Promise<void> {
+    try {
+      const parts = await openTask(this.#vertex, this.deployment, this.#environment, this.counters, () => this.#wake());
+      this.#parts = parts;
+      if (this.#phase === 'opening') this.#phase = 'running';
+      if (this.deployment.restore?.finished === true) this.#report({ kind: 'done' });
+      else {
+        this.#report({ kind: 'running' });
+        await this.#loop(parts);
+      }
+    } catch (thrown) {
+      if (this.#phase !== 'cancelled') {
+        this.#phase = 'failed';
+        const error = MillraceError.from(thrown, 'TASK_FAILED');
+        const { task, attempt } = this.deployment;
+        this.#environment.logger.warn({ task, attempt, code: error.code, stack: error.stack }, 'task failed');
+        this.#report({ kind: 'failed', error: JSON.stringify(error) });
+      }
+    } finally {
+      await this.#close();
+    }
+  }
+
+  async #loop(parts: TaskParts): Promise<void> {
+    while (this.#phase === 'running' || this.#phase === 'finished') {
+      let steps = 0;
+      while (steps < STEPS_PER_TURN && this.#step(parts)) steps++;
+      if (this.#failure !== undefined) throw this.#failure;
+      if (steps === STEPS_PER_TURN) await yieldTurn(this.#environment.clock);
+      else if (this.#phase === 'running' || this.#phase === 'finished') await this.#wait(parts);
+    }
+  }
+
+  /** One step. Returns false when there is nothing to do, or no room to do it in. */
+  #step(parts: TaskParts): boolean {
+    const command = this.#commands.shift();
+    if (command !== undefined) {
+      this.#obey(parts, command);
+      return true;
+    }
+    if (this.#phase !== 'running' || !parts.outputs.available || parts.sink?.pending !== undefined) return false;
+    if (parts.chain.advancing) {
+      this.#advance(parts);
+      parts.outputs.publish(determinant(TIMERS_CONTINUED, 0, 0));
+      return true;
+    }
+    if (parts.source !== undefined) return this.#sourceStep(parts, parts.source);
+    return this.#inputStep(parts, parts.inputs as TaskInputs);
+  }
+
+  #sourceStep(parts: TaskParts, source: SourceInput): boolean {
+    const batch = source.take();
+    if (batch !== undefined) {
+      this.counters.sourceRows += batch.rows;
+      parts.chain.batch(0, 0, batch);
+      source.release();
+      this.#advance(parts);
+      this.#publish(parts, determinant(SOURCE_BATCH, 0, source.batches));
+      return true;
+    }
+    if (!source.ended) {
+      source.prefetch();
+      return this.#flushHeldRows(parts);
+    }
+    parts.chain.watermark(MAX_WATERMARK);
+    this.#advance(parts);
+    if (!parts.chain.advancing) this.#finish(parts);
+    else parts.outputs.publish(determinant(TIMERS_CONTINUED, 0, 0));
+    return true;
+  }
+
+  #inputStep(parts: TaskParts, inputs: TaskInputs): boolean {
+    if (inputs.allEnded) {
+      this.#finish(parts);
+      return true;
+    }
+    const event = inputs.next();
+    if (event === undefined) return this.#flushHeldRows(parts);
+    this.#consume(parts, inputs, event);
+    return true;
+  }
+
+  #consume(parts: TaskParts, inputs: TaskInputs, event: InputEvent): void {
+    switch (event.kind) {
+      case 'data': {
+        const { channel, buffer } = event;
+        const edge = this.#edge(channel.edge);
+        const at = this.#vertex.nodes.findIndex((node) => node.id === edge.toNode);
+        const schema = this.#environment.graph.vertices[edge.from]?.nodes.at(-1)?.schema;
+        if (schema === undefined) throw new MillraceError('internal', 'EDGE_UNKNOWN', `edge ${edge.id} has no producer`);
+        const seq = buffer.seq;
+        this.counters.rowsIn += buffer.rows;
+        parts.chain.batch(at, edge.toInput, Batch.decode(schema, buffer.bytes));
+        buffer.release();
+        this.#advance(parts);
+        this.#publish(parts, determinant(INPUT_CONSUMED, this.deployment.channels.indexOf(channel), seq));
+        return;
+      }
+      case 'watermark':
+        parts.chain.watermark(event.timeMs);
+        this.#advance(parts);
+        this.#publish(parts, determinant(TIMERS_CONTINUED, 0, 0));
+        return;
+      case 'barrier':
+        this.#snapshot(parts, event.checkpoint);
+        inputs.aligned();
+        return;
+      case 'declined':
+        this.#report({ kind: 'declined', checkpoint: event.checkpoint });
+        return;
+      case 'edgeEnded': {
+        const edge = this.#edge(event.edge);
+        parts.chain.inputEnded(
+          this.#vertex.nodes.findIndex((node) => node.id === edge.toNode),
+          edge.toInput,
+        );
+        return;
+      }
+      case 'nothing':
+        return;
+    }
+  }
+
+  #obey(parts: TaskParts, command: TaskCommand): void {
+    switch (command.kind) {
+      case 'trigger':
+        if (this.#phase === 'running' && parts.source !== undefined && command.checkpoint > this.#lastCheckpoint) {
+          this.#snapshot(parts, command.checkpoint);
+        }
+        return;
+      case 'aborted':
+        // A trigger that is still on its way must find the checkpoint dead.
+        if (parts.source !== undefined) this.#lastCheckpoint = Math.max(this.#lastCheckpoint, command.checkpoint);
+        parts.inputs?.aborted(command.checkpoint);
+        parts.state.aborted(command.checkpoint);
+        return;
+      case 'completed':
+        parts.state.completed(command.checkpoint);
+        this.#commit(parts, command.checkpoint, command.finished);
+        return;
+      case 'cancel':
+        return;
+    }
+  }
+
+  #commit(parts: TaskParts, checkpoint: number, finished: boolean): void {
+    const committed = parts.sink?.commit(finished ? Number.MAX_SAFE_INTEGER : checkpoint) ?? Promise.resolve();
+    committed.then(
+      () => {
+        if (!finished || this.#phase !== 'finished') return;
+        this.#phase = 'done';
+        this.#report({ kind: 'done' });
+        this.#wake();
+      },
+      (error) => this.#fail(error),
+    );
+  }
+
+  /** Barrier out, state frozen, acknowledgement when all of it is stored at the daemon. */
+  #snapshot(parts: TaskParts, checkpoint: number): void {
+    this.#lastCheckpoint = checkpoint;
+    parts.chain.flush();
+    parts.outputs.barrier(checkpoint);
+    parts.outputs.publish(determinant(CHECKPOINT_TRIGGERED, 0, checkpoint));
+    this.#rowsHeldSince = undefined;
+    const segment = parts.state.snapshot(checkpoint);
+    const position = this.#position(parts);
+    const transactions = parts.sink?.preCommit(checkpoint) ?? Promise.resolve([]);
+    const { task, attempt } = this.deployment;
+    const held = segment.entries > 0 || segment.full;
+    const stored = async () => {
+      const open = await transactions;
+      if (held) await this.#environment.segments.hold(task, attempt, checkpoint, segment);
+      this.#report({ kind: 'acknowledged', checkpoint, position: { ...position, transactions: open }, held });
+    };
+    stored().catch((error) => this.#fail(error));
+  }
+
+  /** All inputs have ended and all is emitted: END out, last transaction closed. */
+  #finish(parts: TaskParts): void {
+    parts.chain.flush();
+    parts.outputs.end();
+    parts.outputs.publish(determinant(TIMERS_CONTINUED, 0, 0));
+    this.#phase = 'finished';
+    const position = this.#position(parts);
+    const transactions = parts.sink?.preCommit(this.#lastCheckpoint + 1) ?? Promise.resolve([]);
+    transactions.then(
+      (open) => this.#report({ kind: 'finished', position: { ...position, transactions: open } }),
+      (error) => this.#fail(error),
+    );
+  }
+
+  #advance(parts: TaskParts): void {
+    parts.chain.advance((timeMs) => parts.outputs.watermark(timeMs));
+  }
+
+  #publish(parts: TaskParts, determinants: Uint8Array): void {
+    parts.outputs.publish(determinants);
+    if (!parts.outputs.holdsRows) this.#rowsHeldSince = undefined;
+    else this.#rowsHeldSince ??= this.#environment.clock.monotonicMs();
+  }
+
+  /** Cuts unfinished batches whose rows have waited long enough; the cut is logged, as replay must cut at the same place. */
+  #flushHeldRows(parts: TaskParts): boolean {
+    const since = this.#rowsHeldSince;
+    if (since === undefined || this.#environment.clock.monotonicMs() - since < BUFFER_TIMEOUT_MS) return false;
+    parts.outputs.flush();
+    parts.outputs.publish(determinant(FLUSH_BY_TIMEOUT, 0, 0));
+    this.#rowsHeldSince = undefined;
+    return true;
+  }
+
+  #position(parts: TaskParts): TaskPosition {
+    const watermark = parts.chain.watermarkPassed;
+    return {
+      inputs: parts.inputs?.positions() ?? [],
+      outputs: parts.outputs.positions(),
+      watermark: Number.isFinite(watermark) ? watermark : null,
+      source: parts.source?.position ?? null,
+      transactions: [],
+      sourceRows: this.counters.sourceRows,
+      lateDropped: this.counters.lateDropped,
+    };
+  }
+
+  /** Sleeps until something may have changed: a command, input, room for output, a source's batch, a due flush. */
+  async #wait(parts: TaskParts): Promise<void> {
+    if (this.#commands.length > 0) return;
+    const { clock } = this.#environment;
+    let timer: Timer | undefined;
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+      let waitMs = WAIT_MS_MAX;
+      if (this.#phase === 'running') {
+        const blocked = !parts.outputs.available;
+        const pending = parts.sink?.pending;
+        if (pending !== undefined) pending.then(resolve, resolve);
+        else if (blocked) this.#outputWait ??= parts.outputs.whenAvailable(WAIT_MS_MAX).finally(() => this.#outputReady());
+        else if (parts.inputs !== undefined) this.#inputWait ??= parts.inputs.whenAvailable(WAIT_MS_MAX).finally(() => this.#inputReady());
+        else if (parts.source !== undefined && parts.source.delayMs > 0) waitMs = Math.min(waitMs, parts.source.delayMs);
+      }
+      timer = clock.schedule(waitMs, resolve);
+    });
+    timer?.cancel();
+    this.#wake = () => {};
+  }
+
+  #inputReady(): void {
+    this.#inputWait = undefined;
+    this.#wake();
+  }
+
+  #outputReady(): void {
+    this.#outputWait = undefined;
+    this.#wake();
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error;
+    this.#wake();
+  }
+
+  #edge(id: number): JobEdge {
+    const edge = this.#vertex.inputs.find((input) => input.id === id);
+    if (edge === undefined) throw new MillraceError('internal', 'EDGE_UNKNOWN', `task ${this.deployment.task} has no input edge ${id}`);
+    return edge;
+  }
+
+  #report(event: DistributiveOmit<Parameters<TaskEnvironment['report']>[0], 'task' | 'attempt'>): void {
+    if (this.#phase === 'cancelled') return;
+    const { task, attempt } = this.deployment;
+    this.#environment.report({ task, attempt, ...event });
+  }
+
+  async #close(): Promise<void> {
+    const parts = this.#parts;
+    if (parts === undefined) return;
+    const closing = [parts.inputs?.close(), parts.outputs.close(), parts.source?.close(), parts.sink?.close()];
+    for (const result of await Promise.allSettled(closing)) {
+      if (result.status === 'rejected') this.#environment.logger.debug({ error: String(result.reason) }, 'closing a task');
+    }
+  }
+}
+
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;

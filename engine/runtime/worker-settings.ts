@@ -1,0 +1,31 @@
+import type { LogLevel } from '../../base/index.js';
+import type { JobArtefact } from './job-loader.js';
+
+/** How buffers travel between the tasks of a run. */
+export type ShuffleKind = 'mapped' | 'wire' | 'memory';
+
+/** What a worker process is started with; plain data, JSON. */
+export interface WorkerSettings {
+  readonly worker: string;
+  readonly slots: number;
+  readonly runId: string;
+  /** Of Millrace; must be the scheduler's. */
+  readonly version: string;
+  readonly job: JobArtefact;
+  readonly schedulerAddress: string;
+  readonly daemonAddress: string;
+  /** Hex. */
+  readonly token: string;
+  readonly shuffle: ShuffleKind;
+  /** Memory-backed folder of the run's regions (mapped only). */
+  readonly memoryFolder: string | undefined;
+  readonly heartbeatMs: number;
+  readonly logLevel: LogLevel;
+}
+
+/** What one slot's thread is started with. */
+export interface SlotSettings extends WorkerSettings {
+  readonly slot: number;
+  /** Mappings of this thread, for its host to unmap once it is gone (mapped only). */
+  readonly ledger: SharedArrayBuffer | undefined;
+}

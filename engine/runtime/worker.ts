@@ -1,0 +1,112 @@
+import { MessageChannel } from 'node:worker_threads';
+import { fileURLToPath } from 'node:url';
+import { Piscina } from 'piscina';
+import {
+  type Clock,
+  type Logger,
+  mappingLedger,
+  type Network,
+  serveSharedArrayMemory,
+  type SharedMemory,
+  type Timer,
+  unmapLedger,
+} from '../../base/index.js';
+import { connectPeer, type RpcPeer } from '../../base/rpc/index.js';
+import { pack } from './control-codec.js';
+import { RegisterWorkerT } from './generated/millrace/control/register-worker.js';
+import { SERVICE } from './services.js';
+import type { SlotSettings, WorkerSettings } from './worker-settings.js';
+
+export interface WorkerOptions {
+  readonly settings: WorkerSettings;
+  readonly clock: Clock;
+  readonly network: Network;
+  readonly logger: Logger;
+  readonly pid: number;
+  /** Where the regions are when they are SharedArrayBuffers of this process (`--shuffle memory`). */
+  readonly memory: SharedMemory | undefined;
+}
+
+/**
+ * A worker: slots as threads of a pool with one warm spare, and a heartbeat to the scheduler from a thread that does
+ * nothing else. A slot whose thread dies is given the spare. Ends when the scheduler's connection does.
+ */
+export class Worker {
+  readonly #options: WorkerOptions;
+  readonly #pool: Piscina;
+  #scheduler: RpcPeer | undefined;
+  #heartbeat: Timer | undefined;
+  #closing = false;
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+    const threads = options.settings.slots + 1;
+    this.#pool = new Piscina({
+      filename: fileURLToPath(new URL('./slot-main.js', import.meta.url)),
+      minThreads: threads,
+      maxThreads: threads,
+      concurrentTasksPerWorker: 1,
+      idleTimeout: Number.POSITIVE_INFINITY,
+      // An idle spare must keep its event loop: it is not to sleep in Atomics.wait.
+      atomics: 'disabled',
+    });
+  }
+
+  /** Registers and runs until the scheduler is gone or `close` is called. */
+  async run(): Promise<void> {
+    const { settings, clock, network, pid } = this.#options;
+    const token = Buffer.from(settings.token, 'hex');
+    const scheduler = await connectPeer(network, settings.schedulerAddress, { token, role: `worker ${settings.worker}`, clock });
+    this.#scheduler = scheduler;
+    await scheduler.request(SERVICE.registerWorker, pack(new RegisterWorkerT(settings.worker, pid, settings.slots, settings.version)));
+    this.#beat();
+    const slots = Array.from({ length: settings.slots }, (_, slot) => this.#keepSlot(slot));
+    await scheduler.closed;
+    this.#heartbeat?.cancel();
+    await Promise.all(slots);
+    await this.close();
+  }
+
+  /** Stops the threads, whatever they are doing. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    this.#heartbeat?.cancel();
+    this.#scheduler?.close();
+    await this.#pool.destroy();
+  }
+
+  async #keepSlot(slot: number): Promise<void> {
+    const { settings, logger, clock } = this.#options;
+    for (let failures = 0; !this.#closing && failures < 20; failures++) {
+      const ledger = settings.shuffle === 'mapped' ? mappingLedger() : undefined;
+      try {
+        await this.#runSlot({ ...settings, slot, ledger });
+        return; // the scheduler is gone
+      } catch (error) {
+        if (this.#closing) return;
+        logger.warn({ slot, error: String(error) }, 'a slot died; its thread is replaced by the warm spare');
+        // The thread is gone, and with it every view: its mappings may go too.
+        if (ledger !== undefined) unmapLedger(ledger);
+        await new Promise<void>((resolve) => void clock.schedule(failures * 100, resolve));
+      }
+    }
+  }
+
+  async #runSlot(settings: SlotSettings): Promise<void> {
+    const { memory } = this.#options;
+    if (memory === undefined) return void (await this.#pool.run({ settings }));
+    const { port1, port2 } = new MessageChannel();
+    serveSharedArrayMemory(memory, port1);
+    try {
+      await this.#pool.run({ settings, port: port2 }, { transferList: [port2] });
+    } finally {
+      port1.close();
+    }
+  }
+
+  #beat(): void {
+    const { clock, settings } = this.#options;
+    this.#scheduler?.notify(SERVICE.heartbeat, new Uint8Array(0));
+    this.#heartbeat = clock.schedule(settings.heartbeatMs, () => this.#beat());
+  }
+}
