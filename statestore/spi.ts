@@ -52,7 +52,10 @@ export interface StateSegment {
  */
 export interface LaneTable {
   readonly lanes: number;
-  /** Lane l of slot s is `values[s * lanes + l]`. Read this property again after each upsert: the table may have grown. */
+  /**
+   * Lane l of slot s is `values[s * lanes + l]`. Read this property again after each upsert: the table may have grown.
+   * Never `table.values[table.upsert(..)]`: JavaScript reads `table.values` before it calls `upsert`.
+   */
   readonly values: Float64Array;
   /** The slot, made with zeroed lanes when new (`created` tells), and marked dirty. `hash` is the key's 32-bit hash. */
   upsert(keyGroup: number, hash: number, key: Uint8Array, namespace: number): number;

@@ -1,0 +1,14 @@
+/** The state store: keyed state, timers, delta segments, restore. Usable alone. */
+export { MemoryStateStore } from './memory-state-store.js';
+export { type DirectoryEntry, readSegmentInfo, type SegmentInfo, segmentVersion } from './segment-format.js';
+export type {
+  ByteTable,
+  KeyGroupRange,
+  LaneTable,
+  OperatorValue,
+  StateSegment,
+  StateStore,
+  Timer,
+  TimerQueue,
+} from './spi.js';
+export { type MakeStateStore, type StateStoreContractCase, stateStoreContract } from './state-store-contract.js';

@@ -1,0 +1,36 @@
+import type { EntryTable } from './entry-table.js';
+import type { SegmentReader, SegmentWriter } from './segment-bytes.js';
+
+/** Kinds of state as they stand in segments. */
+export const stateKinds = { lanes: 1, bytes: 2, timers: 3, operator: 4 } as const;
+export type StateKind = keyof typeof stateKinds;
+
+/** What the store needs of a table to write and restore it. The identity is in `table`; the payload is the table's own. */
+export interface KeyedTable {
+  readonly kind: Exclude<StateKind, 'operator'>;
+  /** float64 per entry; 0 where that means nothing. */
+  readonly lanes: number;
+  readonly table: EntryTable;
+  readonly hasSubKeys: boolean;
+  /** Live entries. */
+  readonly size: number;
+  /** Payload bytes of live entries. */
+  readonly payloadBytes: number;
+  writePayload(id: number, writer: SegmentWriter): void;
+  /** Puts an entry and reads its payload. */
+  restore(identity: EntryIdentity, reader: SegmentReader): void;
+  /** Applies a tombstone; the entry may not exist. */
+  restoreRemoval(identity: EntryIdentity): void;
+  /** Removes a live entry by its id. */
+  removeId(id: number): void;
+}
+
+/** Identity of an entry as read from a segment; reused for the next one. */
+export interface EntryIdentity {
+  keyGroup: number;
+  hash: number;
+  key: Uint8Array;
+  sub: Uint8Array;
+  first: number;
+  second: number;
+}

@@ -1,0 +1,172 @@
+import { assert, MillraceError } from '../base/index.js';
+import { MemoryByteTable } from './byte-table.js';
+import { Generations } from './generations.js';
+import type { KeyedTable, StateKind } from './keyed-table.js';
+import { MemoryLaneTable } from './lane-table.js';
+import { MemoryOperatorValue } from './operator-value.js';
+import { type AnyState, applyGroup, type DirectoryEntry, readSegmentInfo, writeSegment } from './segment-format.js';
+import type {
+  ByteTable,
+  KeyGroupRange,
+  LaneTable,
+  OperatorValue,
+  StateSegment,
+  StateStore,
+  TimerQueue,
+} from './spi.js';
+import { MemoryTimerQueue } from './timer-queue.js';
+
+/** A chain of this many segments is replaced by a full one: what a restore has to read stays bounded. */
+const chainLengthMax = 16;
+/** Chains with fewer bytes of deltas are left alone, however small the state is. */
+const deltaBytesMin = 64 * 1024;
+
+/** StateStore in the memory of one task, in typed tables over SharedArrayBuffers. */
+export class MemoryStateStore implements StateStore {
+  readonly range: KeyGroupRange;
+  readonly #states = new Map<string, AnyState>();
+  readonly #generations = new Generations();
+
+  constructor(range: KeyGroupRange) {
+    assert(
+      range.first >= 0 && range.first <= range.last && range.last <= 0xffff,
+      `key groups ${range.first}..${range.last}`,
+    );
+    this.range = range;
+    this.#generations.start(0, 0);
+  }
+
+  laneTable(name: string, lanes: number): LaneTable {
+    assert(Number.isInteger(lanes) && lanes >= 0 && lanes <= 0xffff, `state ${name}: ${lanes} lanes`);
+    return this.#state(name, 'lanes', lanes) as MemoryLaneTable;
+  }
+
+  byteTable(name: string): ByteTable {
+    return this.#state(name, 'bytes', 0) as MemoryByteTable;
+  }
+
+  timers(name: string): TimerQueue {
+    return this.#state(name, 'timers', 0) as MemoryTimerQueue;
+  }
+
+  operatorValue(name: string): OperatorValue {
+    return this.#state(name, 'operator', 0) as MemoryOperatorValue;
+  }
+
+  snapshot(checkpointId: number, options: { readonly full?: boolean } = {}): StateSegment {
+    assert(!this.#generations.isPending(checkpointId), `checkpoint ${checkpointId} has a snapshot already`);
+    const full = options.full === true || this.#needsFull();
+    this.#settle();
+    const segment = writeSegment(this.#states, this.range, checkpointId, full);
+    this.#generations.taken(checkpointId, full, segment.bytes.byteLength);
+    return segment;
+  }
+
+  completed(checkpointId: number): void {
+    if (this.#generations.complete(checkpointId)) this.#settle();
+  }
+
+  aborted(checkpointId: number): void {
+    this.#generations.abort(checkpointId);
+  }
+
+  restore(segments: readonly Uint8Array[]): void {
+    const generations = this.#generations;
+    assert(generations.current === 1 && this.#tables().every((t) => t.size === 0), 'restore comes before first use');
+    generations.current = 0;
+    generations.persisted = -1;
+    let chainLength = 0;
+    let deltaBytes = 0;
+    let sameRange = true;
+    for (const bytes of segments) {
+      const info = readSegmentInfo(bytes);
+      sameRange &&= info.range.first === this.range.first && info.range.last === this.range.last;
+      chainLength = info.full ? 1 : chainLength + 1;
+      deltaBytes = info.full ? 0 : deltaBytes + bytes.byteLength;
+      if (info.full) this.#clear(info.range);
+      const tables = info.states.map((entry) => this.#restoreState(entry));
+      for (const group of info.groups) {
+        if (group.keyGroup >= this.range.first && group.keyGroup <= this.range.last) applyGroup(bytes, group, tables);
+      }
+    }
+    // After a rescale the chain also holds key groups of others, at states that their owners have since left behind. A
+    // chain that begins with a full segment of exactly our range can always be restored together with those of others.
+    generations.start(sameRange ? chainLength : 0, deltaBytes);
+  }
+
+  stats(): { readonly entries: number; readonly bytes: number; readonly dirtyEntries: number } {
+    let entries = 0;
+    let bytes = 0;
+    let dirtyEntries = 0;
+    for (const state of this.#states.values()) {
+      if (state.kind === 'operator') {
+        bytes += state.byteLength;
+        continue;
+      }
+      entries += state.size;
+      bytes += state.payloadBytes + state.table.keyBytes;
+      dirtyEntries += state.table.dirtyCount;
+    }
+    return { entries, bytes, dirtyEntries };
+  }
+
+  #needsFull(): boolean {
+    const { chainLength, deltaBytes } = this.#generations;
+    if (chainLength === 0 || chainLength >= chainLengthMax) return true;
+    return deltaBytes > Math.max(deltaBytesMin, this.stats().bytes);
+  }
+
+  #settle(): void {
+    for (const table of this.#tables()) table.table.settle();
+  }
+
+  #tables(): KeyedTable[] {
+    return [...this.#states.values()].filter((s) => s.kind !== 'operator');
+  }
+
+  #clear(range: KeyGroupRange): void {
+    for (const table of this.#tables()) {
+      for (const id of table.table.liveIds()) {
+        const keyGroup = table.table.keyGroupOf(id);
+        if (keyGroup >= range.first && keyGroup <= range.last) table.removeId(id);
+      }
+    }
+  }
+
+  #restoreState(entry: DirectoryEntry): KeyedTable | undefined {
+    if (entry.schemaVersion !== 1) {
+      throw incompatible(entry.name, `has schema version ${entry.schemaVersion}, the job reads version 1`);
+    }
+    const state = this.#state(entry.name, entry.kind, entry.lanes);
+    if (state.kind !== 'operator') return state;
+    if (entry.operatorValue !== undefined) state.set(entry.operatorValue);
+    return undefined;
+  }
+
+  #state(name: string, kind: StateKind, lanes: number): AnyState {
+    let state = this.#states.get(name);
+    if (state === undefined) {
+      assert(Buffer.byteLength(name) <= 0xffff, 'the name of a state is too long');
+      state = newState(kind, lanes, this.#generations);
+      this.#states.set(name, state);
+    }
+    if (state.kind !== kind) throw incompatible(name, `is of kind ${state.kind}, not ${kind}`);
+    if (state.kind === 'lanes' && state.lanes !== lanes) {
+      throw incompatible(name, `has ${state.lanes} lanes, not ${lanes}`);
+    }
+    return state;
+  }
+}
+
+function newState(kind: StateKind, lanes: number, generations: Generations): AnyState {
+  if (kind === 'lanes') return new MemoryLaneTable(generations, lanes);
+  if (kind === 'bytes') return new MemoryByteTable(generations);
+  if (kind === 'timers') return new MemoryTimerQueue(generations);
+  return new MemoryOperatorValue(generations);
+}
+
+function incompatible(name: string, why: string): MillraceError {
+  return new MillraceError('invalid', 'STATE_INCOMPATIBLE', `state ${JSON.stringify(name)} ${why}`, {
+    context: { state: name },
+  });
+}
