@@ -50,7 +50,9 @@ export class LocalTaskWriter implements TaskWriter {
   #position: number;
   #short = false;
   #seenTrims = -1;
+  /** Since the last trim. */
   #saidPressure = false;
+  readonly #saidDegraded = new Set<number>();
   #fenced: MillraceError | undefined;
   #closed = false;
 
@@ -232,7 +234,10 @@ export class LocalTaskWriter implements TaskWriter {
   #reclaim(): void {
     const { log } = this.#parts;
     const generation = log.trimGeneration;
-    if (generation !== this.#seenTrims) this.#saidPressure = false;
+    if (generation !== this.#seenTrims) {
+      this.#saidPressure = false;
+      this.#saidDegraded.clear();
+    }
     this.#seenTrims = generation;
     for (const sub of this.#subpartitions) {
       const limit = log.trim(sub.index);
@@ -248,7 +253,8 @@ export class LocalTaskWriter implements TaskWriter {
   #trimConsumedOf(sub: SubpartitionLog): void {
     const { log, cursors, doorbell } = this.#parts;
     sub.trimTo(Number.POSITIVE_INFINITY, (offset) => this.#pool.drop(offset));
-    if (sub.first <= log.trim(sub.index)) return;
+    if (sub.first <= log.trim(sub.index) || this.#saidDegraded.has(sub.partition)) return;
+    this.#saidDegraded.add(sub.partition);
     cursors.flagDegraded(sub.partition);
     doorbell.ring(MASTER_DOORBELL);
   }

@@ -84,7 +84,7 @@ export class ShuffleService {
   }
 
   /** Serves one client until its connection closes; what it held is then cleaned up after it. */
-  attach(peer: RpcPeer): void {
+  serve(peer: RpcPeer): void {
     this.#sessions.add(peer);
     this.#doorbells.connect(peer);
     this.#serveMaster(peer);
