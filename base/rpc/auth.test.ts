@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict';
-import { fork } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { type Clock, systemClock, yieldTurn } from '../clock.js';
 import { MillraceError } from '../errors.js';
 import type { Connection } from '../network.js';
-import { acceptAuthenticated, acceptPeer, connectAuthenticated, connectPeer, PROTOCOL_VERSION } from './auth.js';
+import { acceptAuthenticated, acceptPeer, connectAuthenticated, PROTOCOL_VERSION } from './auth.js';
 import { memoryNetwork } from './memory-network.js';
 import { unixNetwork } from './unix-network.js';
 
@@ -148,50 +147,51 @@ describe('hello', () => {
   });
 });
 
-const NEVER_ANSWERS = 'rpc-peer-killed-mid-request';
-
-if (process.argv[2] === NEVER_ANSWERS) {
-  // The process that the test below kills.
-  const connection = await connectPeer(unixNetwork({ clock }), process.argv[3] as string, {
-    token,
-    role: 'victim',
-    clock,
-  });
-  connection.serve('hang', () => {
-    process.send?.('asked');
+/** A process that connects to its first argument and never answers what it is asked. */
+const NEVER_ANSWERS = `
+  const { connectPeer } = await import(${JSON.stringify(new URL('./auth.js', import.meta.url))});
+  const { unixNetwork } = await import(${JSON.stringify(new URL('./unix-network.js', import.meta.url))});
+  const { systemClock } = await import(${JSON.stringify(new URL('../clock.js', import.meta.url))});
+  const clock = systemClock();
+  const token = new Uint8Array(16).fill(3);
+  const peer = await connectPeer(unixNetwork({ clock }), process.argv[1], { token, role: 'victim', clock });
+  peer.serve('hang', () => {
+    console.log('asked');
     return new Promise(() => undefined);
   });
-} else {
-  describe('an RPC peer in another process', () => {
-    it('killed in the middle of a request: the request fails with PEER_GONE and the reason', async () => {
-      const folder = mkdtempSync(join(tmpdir(), 'millrace-auth-'));
-      const at = `unix:${folder}/x.sock`;
-      let arrived: (connection: Connection) => void = () => undefined;
-      const accepted = new Promise<Connection>((resolve) => {
-        arrived = resolve;
-      });
-      const listener = await unixNetwork({ clock }).listen(at, (connection) => arrived(connection));
-      const child = fork(fileURLToPath(import.meta.url), [NEVER_ANSWERS, at]);
-      try {
-        const peer = await acceptPeer(await accepted, { token, role: 'daemon', clock });
-        assert.equal(peer.role, 'victim');
-        const asked = once(child, 'message');
-        const request = peer.request('hang', new Uint8Array(100));
-        const outcome = assert.rejects(request, (error: MillraceError) => {
-          assert.deepEqual([error.kind, error.code], ['unavailable', 'PEER_GONE']);
-          assert.equal((error.cause as MillraceError).code, 'CONNECTION_LOST');
-          assert.match(error.message, /victim at .* went before it answered hang/);
-          return true;
-        });
-        await asked;
-        child.kill('SIGKILL');
-        await outcome;
-        assert.equal(((await peer.closed) as MillraceError).code, 'CONNECTION_LOST');
-      } finally {
-        child.kill('SIGKILL');
-        await listener.close();
-        rmSync(folder, { recursive: true });
-      }
+`;
+
+describe('an RPC peer in another process', () => {
+  it('killed in the middle of a request: the request fails with PEER_GONE and the reason', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'millrace-auth-'));
+    const at = `unix:${folder}/x.sock`;
+    let arrived: (connection: Connection) => void = () => undefined;
+    const accepted = new Promise<Connection>((resolve) => {
+      arrived = resolve;
     });
+    const listener = await unixNetwork({ clock }).listen(at, (connection) => arrived(connection));
+    const child = spawn(process.execPath, ['--input-type=module', '-e', NEVER_ANSWERS, at], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    try {
+      const peer = await acceptPeer(await accepted, { token, role: 'daemon', clock });
+      assert.equal(peer.role, 'victim');
+      const asked = once(child.stdout, 'data');
+      const request = peer.request('hang', new Uint8Array(100));
+      const outcome = assert.rejects(request, (error: MillraceError) => {
+        assert.deepEqual([error.kind, error.code], ['unavailable', 'PEER_GONE']);
+        assert.equal((error.cause as MillraceError).code, 'CONNECTION_LOST');
+        assert.match(error.message, /victim at .* went before it answered hang/);
+        return true;
+      });
+      await asked;
+      child.kill('SIGKILL');
+      await outcome;
+      assert.equal(((await peer.closed) as MillraceError).code, 'CONNECTION_LOST');
+    } finally {
+      child.kill('SIGKILL');
+      await listener.close();
+      rmSync(folder, { recursive: true });
+    }
   });
-}
+});

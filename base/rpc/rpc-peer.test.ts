@@ -175,7 +175,7 @@ describe('RpcPeer', () => {
     }
   });
 
-  it('does not lose the messages that were sent right before a clean close', async () => {
+  it('does not lose what was sent before a clean close, nor before its handlers were registered in a later microtask', async () => {
     const [a, b] = await connectionPair();
     const client = rpcPeer(a, { clock });
     for (let i = 0; i < 10; i++) client.notify('note', Uint8Array.of(i));
@@ -183,6 +183,7 @@ describe('RpcPeer', () => {
     await new Promise((resolve) => clock.soon(() => resolve(undefined)));
     const server = rpcPeer(b, { clock });
     const seen: number[] = [];
+    for (let i = 0; i < 10; i++) await null;
     server.serve('note', (body) => {
       seen.push(body[0] as number);
       return undefined;

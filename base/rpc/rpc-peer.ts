@@ -52,6 +52,8 @@ class ConnectionPeer implements RpcPeer {
   readonly #pending = new Map<number, Pending>();
   /** Messages that came before the first turn; undefined once that has passed. */
   #early: Uint8Array[] | undefined = [];
+  /** The connection ended before the first turn: told after the messages that came before it. */
+  #earlyEnd: { readonly reason: Error | undefined } | undefined;
   #lastId = 0;
   #gone: { readonly reason: Error | undefined } | undefined;
   #resolveClosed: (reason: Error | undefined) => void = () => undefined;
@@ -105,7 +107,7 @@ class ConnectionPeer implements RpcPeer {
 
   close(): void {
     this.#connection.close();
-    this.#onClose(undefined);
+    this.#end(undefined);
   }
 
   #nextId(): number {
@@ -119,6 +121,7 @@ class ConnectionPeer implements RpcPeer {
     const early = this.#early ?? [];
     this.#early = undefined;
     for (const frame of early) this.#onFrame(frame);
+    if (this.#earlyEnd !== undefined) this.#end(this.#earlyEnd.reason);
   }
 
   #onFrame(frame: Uint8Array): void {
@@ -133,7 +136,7 @@ class ConnectionPeer implements RpcPeer {
     } catch (error) {
       this.#logger?.warn({ peer: this.peer, error }, 'connection closed: a message could not be read');
       this.#connection.close();
-      this.#onClose(error as Error);
+      this.#end(error as Error);
       return;
     }
     if (message.kind === REQUEST) this.#onRequest(message);
@@ -214,8 +217,12 @@ class ConnectionPeer implements RpcPeer {
   }
 
   #onClose(reason: Error | undefined): void {
+    if (this.#early === undefined) this.#end(reason);
+    else this.#earlyEnd = { reason };
+  }
+
+  #end(reason: Error | undefined): void {
     if (this.#gone !== undefined) return;
-    if (this.#early !== undefined) this.#start();
     this.#gone = { reason };
     for (const pending of this.#pending.values()) {
       pending.timer?.cancel();
