@@ -36,7 +36,7 @@ async function overConnections(
   const network = nodeNetwork({ clock });
   const options = { memory: ofService, clock, logger: silentLogger(), settings: TEST_SETTINGS };
   const service = await ShuffleService.open(options);
-  const accept = (connection: Connection) => service.serve(rpcPeer(connection, { clock }));
+  const accept = (connection: Connection) => service.attach(rpcPeer(connection, { clock }));
   const listener = address.startsWith('ws:') ? await listenOnFrontDoor(accept) : await network.listen(address, accept);
   const clients: { readonly peer: RpcPeer; readonly client: ShuffleClient }[] = [];
   for (let i = 0; i < 2; i++) {

@@ -84,7 +84,7 @@ export class ShuffleService {
   }
 
   /** Serves one client until its connection closes; what it held is then cleaned up after it. */
-  serve(peer: RpcPeer): void {
+  attach(peer: RpcPeer): void {
     this.#sessions.add(peer);
     this.#doorbells.connect(peer);
     this.#serveMaster(peer);
