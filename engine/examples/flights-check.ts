@@ -64,8 +64,9 @@ export async function expectedFlights(input: FlightsInput): Promise<ExpectedFlig
         const meanDelay = t.delaySum / t.flights;
         const late = t.late / t.flights;
         rows.push({
-          windowStart: new Date(windowStart).toISOString(),
           origin,
+          windowStart: new Date(windowStart).toISOString(),
+          windowEnd: new Date(windowStart + HOUR_MS).toISOString(),
           flights: t.flights,
           meanDelay,
           maxDelay: t.delayMax,
