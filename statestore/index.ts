@@ -1,4 +1,6 @@
 /** The state store: keyed state, timers, delta segments, restore. Usable alone. */
+
+export { MapState } from './map-state.js';
 export { MemoryStateStore } from './memory-state-store.js';
 export { type DirectoryEntry, readSegmentInfo, type SegmentInfo, segmentVersion } from './segment-format.js';
 export type {
@@ -12,3 +14,4 @@ export type {
   TimerQueue,
 } from './spi.js';
 export { type MakeStateStore, type StateStoreContractCase, stateStoreContract } from './state-store-contract.js';
+export { type CurrentKey, type StateCodec, ValueState } from './value-state.js';

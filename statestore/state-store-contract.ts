@@ -202,8 +202,14 @@ export const stateStoreContract: readonly StateStoreContractCase[] = [
       }
       const segment = store.snapshot(3);
       equal(segment.entries, 0);
+      for (let again = 0; again < 3; again++) {
+        setLane(store, a, 1);
+        removeLane(store, a);
+      }
+      setLane(store, a, 1);
+      equal(store.snapshot(4).entries, 1);
       ok(segment.bytes.length < empty + 64);
-      equal(store.stats().entries, 1);
+      equal(store.stats().entries, 2);
     },
   },
   {
@@ -241,6 +247,23 @@ export const stateStoreContract: readonly StateStoreContractCase[] = [
       equal(third.entries, 1);
       equal(lane(restored(make, [first, pending]), a), 1);
       equal(lane(restored(make, [first, pending, third.bytes]), a), undefined);
+    },
+  },
+  {
+    name: 'aborting one pending snapshot does not forget that another may hold an entry',
+    run(make) {
+      const store = make(all);
+      setLane(store, long, 1);
+      const first = store.snapshot(1).bytes;
+      store.completed(1);
+      setLane(store, a, 1);
+      const second = store.snapshot(2).bytes;
+      store.snapshot(3);
+      store.aborted(3);
+      removeLane(store, a);
+      store.completed(2);
+      const fourth = store.snapshot(4).bytes;
+      equal(lane(restored(make, [first, second, fourth]), a), undefined);
     },
   },
   {
@@ -304,8 +327,10 @@ export const stateStoreContract: readonly StateStoreContractCase[] = [
         }
         store.completed(done);
         // Those before it are superseded; what is said about them later changes nothing.
-        store.aborted(2);
+        if (done !== 3) store.aborted(2);
         store.completed(2);
+        equal(store.snapshot(9).entries, { 2: 3, 3: 1, 4: 0 }[done]);
+        store.aborted(9);
         const copy = restored(make, [segments[0] as Uint8Array, segments[done - 1] as Uint8Array]);
         equal(lane(copy, key('k2')), done === 2 ? 2 : undefined);
         equal(lane(copy, key('k3')), done >= 3 ? 3 : undefined);
@@ -321,7 +346,7 @@ export const stateStoreContract: readonly StateStoreContractCase[] = [
     run(make) {
       const store = make(all);
       for (let i = 0; i < 1000; i++) setLane(store, key(`k${i}`), i);
-      store.snapshot(1);
+      const first = store.snapshot(1);
       store.completed(1);
       removeLane(store, key('k0'));
       const full = store.snapshot(2, { full: true });
@@ -329,6 +354,8 @@ export const stateStoreContract: readonly StateStoreContractCase[] = [
       store.completed(2);
       const copy = restored(make, [full.bytes]);
       deepEqual([lane(copy, key('k0')), lane(copy, key('k999')), copy.stats().entries], [undefined, 999, 999]);
+      const replaced = restored(make, [first.bytes, full.bytes]);
+      deepEqual([lane(replaced, key('k0')), replaced.stats().entries], [undefined, 999]);
       const fulls: boolean[] = [];
       for (let id = 3; id <= 19; id++) {
         setLane(store, key('k1'), id);
