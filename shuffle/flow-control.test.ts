@@ -5,6 +5,7 @@ import { openLocalShuffle } from './local-shuffle.js';
 import { TEST_SETTINGS } from './settings.test.support.js';
 import { BUFFER_BARRIER, type InputGate, type ShuffleEvent, type TaskWriter } from './spi.js';
 
+const FILL_MAX = 20_000;
 const NOTHING = new Uint8Array(0);
 const START = { seq: 0, chain: 0n };
 
@@ -20,8 +21,8 @@ function drain(gate: InputGate): number {
 
 function fill(writer: TaskWriter, bytes: Uint8Array): number {
   let written = 0;
-  while (writer.available && written < 10_000) {
-    writer.partitions[0]?.emit(written % 2, bytes, 1);
+  while (writer.available && written < FILL_MAX) {
+    writer.partitions[0]?.emit(written % (writer.partitions[0]?.descriptor.subpartitions ?? 1), bytes, 1);
     writer.publish(NOTHING);
     written++;
   }
@@ -46,9 +47,9 @@ for (const { bytes, stalled, retained, crowded } of COMBINATIONS) {
     const { master, environment } = shuffle;
     const partition = { type: 'pipelined', broadcast: false, consumers: 1 } as const;
     if (crowded) {
-      const hog = { writer: 'hog', epoch: 1, partitions: [{ ...partition, partition: 'hog', subpartitions: 2 }] };
+      const hog = { writer: 'hog', epoch: 1, partitions: [{ ...partition, partition: 'hog', subpartitions: 64 }] };
       await master.register(hog);
-      assert.ok(fill(await environment.openWriter(hog), new Uint8Array(bytes)) < 10_000, 'unread data pushes back');
+      assert.ok(fill(await environment.openWriter(hog), new Uint8Array(bytes)) < FILL_MAX, 'unread data pushes back');
     }
     const descriptor = { writer: 'w', epoch: 1, partitions: [{ ...partition, partition: 'p', subpartitions: 2 }] };
     await master.register(descriptor);

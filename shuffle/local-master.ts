@@ -1,5 +1,6 @@
 import { MillraceError, type SharedMemory } from '../base/index.js';
 import { Arena } from './arena.js';
+import { countedMemory } from './counted-memory.js';
 import { ATTENTION_PRESSURE, Cursors, cursorsRegion } from './cursors.js';
 import { DOORBELLS_REGION, type Doorbell, MASTER_DOORBELL } from './doorbell.js';
 import { createPointer, type LogPointer, openPointer, pointerRegion } from './log-pointer.js';
@@ -43,7 +44,8 @@ export class LocalMaster implements ShuffleMaster {
   }
 
   /** Lays the arena out, or takes over what an earlier master left in this memory. @throws `MEMORY_FULL`. */
-  static async open(options: LocalMasterOptions): Promise<LocalMaster> {
+  static async open(given: LocalMasterOptions): Promise<LocalMaster> {
+    const options = { ...given, memory: countedMemory(given.memory) };
     const arena = await Arena.createOrOpen(options.memory, { ...SHUFFLE_DEFAULTS, ...options.settings });
     const { memory } = options;
     if (!(await memory.list()).includes(DOORBELLS_REGION)) await memory.create(DOORBELLS_REGION, 64);
@@ -155,6 +157,11 @@ export class LocalMaster implements ShuffleMaster {
   async close(): Promise<void> {
     this.#unlisten();
     await this.#tail.catch(() => {});
+    const { memory } = this.#options;
+    for (const { log, cursors, pointers } of this.#writers.values()) {
+      for (const region of [log.region, cursors.region, ...pointers.map((p) => p.region)]) memory.retire(region);
+    }
+    memory.retire(this.arena.region);
   }
 
   /** Looks for what writers and readers left word of; rung by them. */

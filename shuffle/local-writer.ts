@@ -46,7 +46,6 @@ export class LocalTaskWriter implements TaskWriter {
   readonly #over = new Set<SubpartitionLog>();
   readonly #buffersMax: number;
   readonly #dataRecordsMax: number;
-  readonly #reserveSlots: number;
   #position: number;
   #short = false;
   #seenTrims = -1;
@@ -69,7 +68,6 @@ export class LocalTaskWriter implements TaskWriter {
     this.#frames = new FrameLog(log);
     this.#buffersMax = Math.min(settings.unconsumedBuffersMax, log.ringRecords / 4);
     this.#dataRecordsMax = log.ringRecords - Math.max(16, log.ringRecords / 8);
-    this.#reserveSlots = Math.max(2, arena.slots >> 5);
     this.partitions = log.descriptor.partitions.map((descriptor, partition) => {
       const first = log.firstSubpartition[partition] as number;
       const subpartitions = this.#subpartitions.slice(first, first + descriptor.subpartitions);
@@ -156,7 +154,7 @@ export class LocalTaskWriter implements TaskWriter {
     const checksum = xxh64(payload);
     const offset = payload.length === 0 ? 0 : this.#store(payload, true);
     for (const sub of subs) this.#append(sub, kind, 0, offset, payload.length, checksum);
-    if (!this.#parts.arena.hasFree(this.#parts.arena.slots >> 3)) this.#trimConsumed();
+    if (!this.#mayTake(1)) this.#trimConsumed();
   }
 
   positionOf(sub: SubpartitionLog): SubpartitionPosition {
@@ -216,18 +214,26 @@ export class LocalTaskWriter implements TaskWriter {
 
   /** Once per slot: reuse what was trimmed, and notice when memory gets low. */
   #beforeTakingSlot(): void {
-    const { arena } = this.#parts;
     this.#reclaim();
     if (this.#pool.recyclable > 0) return;
-    if (!arena.hasFree(arena.slots >> 2)) this.#sayPressure();
-    if (!arena.hasFree(arena.slots >> 3)) this.#trimConsumed();
+    if (!this.#mayTake(2)) this.#sayPressure();
     this.#short = !this.#findRoom();
   }
 
   #findRoom(): boolean {
-    if (this.#pool.recyclable > 0 || this.#parts.arena.hasFree(this.#reserveSlots)) return true;
+    if (this.#pool.recyclable > 0 || this.#mayTake(1)) return true;
     this.#trimConsumed();
-    return this.#pool.recyclable > 0 || this.#parts.arena.hasFree(this.#reserveSlots);
+    return this.#pool.recyclable > 0 || this.#mayTake(1);
+  }
+
+  /**
+   * A writer holds at most as many slots as are free (dynamic threshold: Choudhury and Hahne, 1998), so n greedy ones
+   * leave 1/(n+1) of the arena to whoever comes next, and nobody can be starved by data that others do not read.
+   */
+  #mayTake(factor: number): boolean {
+    const { arena } = this.#parts;
+    const { owned } = this.#pool;
+    return owned < SLOTS_MIN || arena.hasFree(owned * factor);
   }
 
   /** Lets go what the master trimmed and all consumers consumed. */
@@ -320,3 +326,6 @@ export class LocalTaskWriter implements TaskWriter {
     throw new MillraceError('closed', 'WRITER_CLOSED', `writer "${this.#descriptor.writer}" is closed`);
   }
 }
+
+/** So many slots any writer may hold: the current one, the reserve for events, and two that are read. */
+const SLOTS_MIN = 4;

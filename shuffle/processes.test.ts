@@ -26,6 +26,16 @@ interface Host {
   readonly children: ChildProcess[];
 }
 
+interface RogueEnd {
+  readonly code: string;
+  readonly position: number;
+}
+
+interface Rogue {
+  readonly child: ChildProcess;
+  readonly end: Promise<RogueEnd>;
+}
+
 async function onHost(run: (host: Host) => Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(shm as string, 'millrace-processes-test-'));
   const memory = mappedMemory({ folder });
@@ -54,11 +64,13 @@ function lineage(name: string, epoch: number): WriterDescriptor {
   return { writer: name, epoch, partitions: [partition] };
 }
 
-async function startRogue(host: Host, descriptor: WriterDescriptor): Promise<ChildProcess> {
+/** Resolves once it publishes; `end` is what it says when it ends. */
+async function startRogue(host: Host, descriptor: WriterDescriptor): Promise<Rogue> {
   const child = fork(ROGUE, [host.folder, JSON.stringify(descriptor)]);
   host.children.push(child);
   await once(child, 'message');
-  return child;
+  const end = once(child, 'message').then(([message]) => message as RogueEnd);
+  return { child, end };
 }
 
 function openBoth(host: Host, name: string): Promise<InputGate> {
@@ -90,12 +102,11 @@ test('a seal against a publishing process: all below the tail is visible, nothin
       const descriptor = lineage(`w${round}`, 1);
       await host.master.register(descriptor);
       const gate = await openBoth(host, descriptor.writer);
-      const child = await startRogue(host, descriptor);
+      const { end } = await startRogue(host, descriptor);
       await readFor(gate, 20 + round * 7);
       const { tail } = await host.master.seal(descriptor.writer, 2);
       assert.ok(tail > 0);
-      const [end] = (await once(child, 'message')) as [{ code: string; position: number }];
-      assert.deepEqual(end, { code: 'WRITER_FENCED', position: tail });
+      assert.deepEqual(await end, { code: 'WRITER_FENCED', position: tail });
       assert.deepEqual(drain(gate), [tail, tail]);
       await host.master.release(descriptor.writer);
       await gate.close();
@@ -110,7 +121,7 @@ test('a writer paused by SIGSTOP and woken after its successor started changes n
       const name = `w${round}`;
       await host.master.register(lineage(name, 1));
       const gate = await openBoth(host, name);
-      const zombie = await startRogue(host, lineage(name, 1));
+      const { child: zombie, end } = await startRogue(host, lineage(name, 1));
       await readFor(gate, 15 + round * 5);
       zombie.kill('SIGSTOP');
       const { tail } = await host.master.seal(name, 2);
@@ -124,8 +135,7 @@ test('a writer paused by SIGSTOP and woken after its successor started changes n
         drain(gate);
         if (i % 20 === 0) await sleep(clock, 2);
       }
-      const [end] = (await once(zombie, 'message')) as [{ code: string; position: number }];
-      assert.deepEqual(end, { code: 'WRITER_FENCED', position: tail });
+      assert.deepEqual(await end, { code: 'WRITER_FENCED', position: tail });
       for (let waited = 0; waited < 500 && drain(gate)[0] !== tail + 200; waited++) await sleep(clock, 2);
       assert.deepEqual(drain(gate), [tail + 200, tail + 200]);
       await gate.close();
@@ -139,7 +149,7 @@ test('memory of a paused and released writer is not given to others before its p
   onHost(async (host) => {
     await host.master.register(lineage('zombie', 1));
     const gate = await openBoth(host, 'zombie');
-    const zombie = await startRogue(host, lineage('zombie', 1));
+    const { child: zombie, end } = await startRogue(host, lineage('zombie', 1));
     await readFor(gate, 30);
     zombie.kill('SIGSTOP');
     await gate.close();
@@ -156,8 +166,7 @@ test('memory of a paused and released writer is not given to others before its p
       if (written === 400) zombie.kill('SIGCONT');
       if (written % 50 === 0) await sleep(clock, 2);
     }
-    const [end] = (await once(zombie, 'message')) as [{ code: string }];
-    assert.equal(end.code, 'WRITER_FENCED');
+    assert.equal((await end).code, 'WRITER_FENCED');
     assert.deepEqual(drain(heirs), [400, 400]);
     await host.master.abandoned('zombie', 1);
     assert.equal(host.master.quarantinedSlots, 0);
@@ -171,7 +180,7 @@ test('memory of a paused and released writer is not given to others before its p
 test('a killed writer loses nothing that was visible, and its memory comes back', { skip }, () =>
   onHost(async (host) => {
     await host.master.register(lineage('w', 1));
-    const child = await startRogue(host, lineage('w', 1));
+    const { child } = await startRogue(host, lineage('w', 1));
     await sleep(clock, 30);
     child.kill('SIGKILL');
     await once(child, 'exit');

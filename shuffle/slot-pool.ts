@@ -17,6 +17,7 @@ export class SlotPool {
   #used = 0;
   #reserve = -1;
   #reserveUsed = 0;
+  #owned = 0;
 
   constructor(arena: Arena, owner: number) {
     this.#arena = arena;
@@ -52,6 +53,11 @@ export class SlotPool {
     return this.#recyclable.length;
   }
 
+  /** Slots held, whatever is in them. */
+  get owned(): number {
+    return this.#owned;
+  }
+
   /** The bytes at `offset` are written; a run of slots takes no more. */
   stored(offset: number): void {
     const slot = this.#arena.slotAt(offset);
@@ -69,9 +75,10 @@ export class SlotPool {
   adopt(offset: number, length: number): void {
     const slot = this.#arena.slotAt(offset);
     if (this.#arena.ownerOf(slot).owner !== this.#owner) return;
-    this.refer(offset);
     const run = Math.ceil(length / this.#arena.slotBytes);
+    if (!this.#references.has(slot)) this.#owned += run;
     if (run > 1) this.#runs.set(slot, run);
+    this.refer(offset);
   }
 
   /** The record is gone; when it was the last of its slot, the slot may be written again. */
@@ -95,9 +102,9 @@ export class SlotPool {
     for (const slot of [this.#current, this.#reserve]) {
       if (slot < 0) continue;
       if ((this.#references.get(slot) ?? 0) > 0) this.#arena.markFull(slot, this.#owner);
-      else this.#arena.give(slot, this.#owner);
+      else this.#give(slot);
     }
-    for (const slot of this.#recyclable) this.#arena.give(slot, this.#owner);
+    for (const slot of this.#recyclable) this.#give(slot);
     this.#recyclable.length = 0;
     this.#current = -1;
     this.#reserve = -1;
@@ -115,8 +122,20 @@ export class SlotPool {
   #takeSlot(): number {
     for (let slot = this.#recyclable.pop(); slot !== undefined; slot = this.#recyclable.pop()) {
       if (this.#arena.reopen(slot, this.#owner)) return slot;
+      this.#owned--;
     }
-    return this.#arena.take(this.#owner);
+    return this.#take(1);
+  }
+
+  #take(count: number): number {
+    const slot = this.#arena.take(this.#owner, count);
+    if (slot >= 0) this.#owned += count;
+    return slot;
+  }
+
+  #give(slot: number): void {
+    this.#owned--;
+    this.#arena.give(slot, this.#owner);
   }
 
   #leave(slot: number): void {
@@ -133,16 +152,16 @@ export class SlotPool {
       this.#recyclable.push(slot);
       return;
     }
-    for (let i = 0; i < (run ?? 1); i++) this.#arena.give(slot + i, this.#owner);
+    for (let i = 0; i < (run ?? 1); i++) this.#give(slot + i);
   }
 
   #refillReserve(): void {
-    this.#reserve = this.#arena.take(this.#owner);
+    this.#reserve = this.#take(1);
     this.#reserveUsed = 0;
   }
 
   #allocateRun(count: number): number {
-    const slot = this.#arena.take(this.#owner, count);
+    const slot = this.#take(count);
     if (slot < 0) return -1;
     this.#runs.set(slot, count);
     return this.#arena.offsetOf(slot);
