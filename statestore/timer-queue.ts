@@ -2,7 +2,7 @@ import { entryComparator } from './entry-order.js';
 import { EntryTable } from './entry-table.js';
 import type { Generations } from './generations.js';
 import type { EntryIdentity, KeyedTable } from './keyed-table.js';
-import { grownInt32, sharedInt32 } from './shared-arrays.js';
+import { grownFloat64, grownInt32, sharedFloat64, sharedInt32 } from './shared-arrays.js';
 import type { Timer, TimerQueue } from './spi.js';
 
 /**
@@ -15,8 +15,9 @@ export class MemoryTimerQueue implements TimerQueue, KeyedTable {
   readonly hasSubKeys = false;
   readonly table: EntryTable;
   readonly #compareKeys: (a: number, b: number) => number;
-  /** Ids, a binary heap; and where each id stands in it. */
+  /** Ids, a binary heap; beside them their times, so that most comparisons stay in one place; where each id stands. */
   #heap: Int32Array;
+  #times: Float64Array;
   #positions: Int32Array;
   #count = 0;
 
@@ -24,6 +25,7 @@ export class MemoryTimerQueue implements TimerQueue, KeyedTable {
     this.table = new EntryTable(generations, 2);
     this.#compareKeys = entryComparator(this.table);
     this.#heap = sharedInt32(this.table.capacity);
+    this.#times = sharedFloat64(this.table.capacity);
     this.#positions = sharedInt32(this.table.capacity);
   }
 
@@ -36,7 +38,7 @@ export class MemoryTimerQueue implements TimerQueue, KeyedTable {
   }
 
   get next(): number {
-    return this.#count === 0 ? Number.POSITIVE_INFINITY : this.table.doubleOf(this.#heap[0] as number, 0);
+    return this.#count === 0 ? Number.POSITIVE_INFINITY : (this.#times[0] as number);
   }
 
   add(time: number, keyGroup: number, hash: number, key: Uint8Array, namespace: number): void {
@@ -54,10 +56,11 @@ export class MemoryTimerQueue implements TimerQueue, KeyedTable {
       id = table.insert(mixed, keyGroup, hash, key, length, length, at, canonical);
       if (this.#heap.length < table.capacity) {
         this.#heap = grownInt32(this.#heap, table.capacity);
+        this.#times = grownFloat64(this.#times, table.capacity);
         this.#positions = grownInt32(this.#positions, table.capacity);
       }
     }
-    this.#rise(this.#count++, id);
+    this.#rise(this.#count++, id, at);
   }
 
   remove(time: number, keyGroup: number, hash: number, key: Uint8Array, namespace: number): void {
@@ -86,10 +89,10 @@ export class MemoryTimerQueue implements TimerQueue, KeyedTable {
   removeId(id: number): void {
     const position = this.#positions[id] as number;
     const last = this.#heap[--this.#count] as number;
+    const time = this.#times[this.#count] as number;
     if (last !== id) {
-      const above = (position - 1) >> 1;
-      if (position > 0 && this.#precedes(last, this.#heap[above] as number)) this.#rise(position, last);
-      else this.#sink(position, last);
+      if (position > 0 && this.#precedes(last, time, (position - 1) >> 1)) this.#rise(position, last, time);
+      else this.#sink(position, last, time);
     }
     this.table.remove(id);
   }
@@ -105,43 +108,47 @@ export class MemoryTimerQueue implements TimerQueue, KeyedTable {
     this.remove(identity.first, identity.keyGroup, identity.hash, identity.key, identity.second);
   }
 
-  #precedes(a: number, b: number): boolean {
-    const timeA = this.table.doubleOf(a, 0);
-    const timeB = this.table.doubleOf(b, 0);
-    if (timeA !== timeB) return timeA < timeB;
+  /** Whether a timer comes before the one at a position. */
+  #precedes(id: number, time: number, position: number): boolean {
+    const other = this.#times[position] as number;
+    return time !== other ? time < other : this.#precedesAtSameTime(id, this.#heap[position] as number);
+  }
+
+  #precedesAtSameTime(a: number, b: number): boolean {
     const groups = this.table.keyGroupOf(a) - this.table.keyGroupOf(b);
     return groups !== 0 ? groups < 0 : this.#compareKeys(a, b) < 0;
   }
 
-  #rise(from: number, id: number): void {
+  #rise(from: number, id: number, time: number): void {
     let position = from;
     while (position > 0) {
       const above = (position - 1) >> 1;
-      const other = this.#heap[above] as number;
-      if (!this.#precedes(id, other)) break;
-      this.#place(position, other);
+      if (!this.#precedes(id, time, above)) break;
+      this.#place(position, this.#heap[above] as number, this.#times[above] as number);
       position = above;
     }
-    this.#place(position, id);
+    this.#place(position, id, time);
   }
 
-  #sink(from: number, id: number): void {
+  #sink(from: number, id: number, time: number): void {
     let position = from;
     for (;;) {
       let below = position * 2 + 1;
       if (below >= this.#count) break;
-      if (below + 1 < this.#count && this.#precedes(this.#heap[below + 1] as number, this.#heap[below] as number))
-        below++;
-      const other = this.#heap[below] as number;
-      if (!this.#precedes(other, id)) break;
-      this.#place(position, other);
+      const right = below + 1;
+      if (right < this.#count && this.#precedes(this.#heap[right] as number, this.#times[right] as number, below)) {
+        below = right;
+      }
+      if (this.#precedes(id, time, below)) break;
+      this.#place(position, this.#heap[below] as number, this.#times[below] as number);
       position = below;
     }
-    this.#place(position, id);
+    this.#place(position, id, time);
   }
 
-  #place(position: number, id: number): void {
+  #place(position: number, id: number, time: number): void {
     this.#heap[position] = id;
+    this.#times[position] = time;
     this.#positions[id] = position;
   }
 }
