@@ -26,6 +26,13 @@ export interface JobRunOptions {
   readonly logger: Logger;
 }
 
+/** Where a run went on from. */
+export interface Resumed {
+  readonly checkpoint: number;
+  /** An earlier run had already finished the job: this one only commits what was not visible yet. */
+  readonly finished: boolean;
+}
+
 export interface CheckpointSummary {
   readonly id: number;
   readonly bytes: number;
@@ -67,11 +74,14 @@ const RATE_WINDOW_MS = 1000;
 /** One embedded run of a job: its folders, its cluster of processes, its scheduler. Made by `start`, ended by `close`. */
 export class JobRun {
   readonly graph: JobGraph;
+  /** Undefined for a fresh start. */
+  readonly resumed: Resumed | undefined;
   readonly #folders: RunFolders;
   readonly #state: StateFolder | undefined;
   readonly #cluster: Cluster;
   readonly #driver: SchedulerDriver;
   readonly #store: CheckpointStore;
+  readonly #logger: Logger;
   readonly #clock = systemClock();
   readonly #startedMs = this.#clock.monotonicMs();
   readonly #recoveries: Recovery[] = [];
@@ -99,9 +109,12 @@ export class JobRun {
     const { planned, folders, state, store, cluster, options } = parts;
     this.graph = planned.graph;
     this.#streams = streamTasks(planned.graph);
+    this.#logger = options.logger.child({ part: 'run' });
     this.#folders = folders;
     this.#state = state;
     this.#store = store;
+    const { latest } = store;
+    this.resumed = latest === undefined ? undefined : { checkpoint: latest.checkpointId, finished: latest.final };
     this.#cluster = cluster;
     const scheduler = new JobScheduler({
       graph: planned.graph,
@@ -139,7 +152,6 @@ export class JobRun {
     let cluster: Cluster | undefined;
     try {
       const planned = await planFile(options, folders.path);
-      await checkConnectors(planned.graph, options.logger);
       state = options.stateDir === undefined ? undefined : StateFolder.claim(options.stateDir, planned.graph.name, planned.fingerprint);
       if (state !== undefined) keepArtefact(planned.artefact.bundle, state.artefacts);
       const checkpoints = state?.checkpoints ?? join(folders.path, 'checkpoints');
@@ -148,6 +160,7 @@ export class JobRun {
         random: systemRandom(),
         logger: options.logger,
       });
+      await checkConnectors(planned.graph, store.latest === undefined, options.logger);
       await store.takeOver();
       cluster = await Cluster.start({
         folders,
@@ -182,6 +195,11 @@ export class JobRun {
   /** Bytes the newest complete checkpoint added. */
   get lastCheckpointBytes(): number {
     return this.#lastCheckpoint?.bytes ?? 0;
+  }
+
+  /** Id of the newest complete checkpoint there is, of this run or an earlier one. */
+  get latestCheckpoint(): number | undefined {
+    return this.#store.latest?.checkpointId;
   }
 
   /** Of the final checkpoint, or the newest there is: counted exactly once, whatever was killed. */
@@ -248,12 +266,15 @@ export class JobRun {
 
   #observe(note: SchedulerNote): void {
     const nowMs = this.#clock.monotonicMs();
+    this.#logger.info({ note }, note.what);
     switch (note.what) {
       case 'checkpointTriggered':
         this.#triggeredMs = nowMs;
         break;
       case 'checkpointCompleted':
         this.#checkpoints++;
+        // The final one only says that all is committed; what people ask is how much a checkpoint of running state takes.
+        if (note.final && this.#lastCheckpoint !== undefined) break;
         this.#lastCheckpoint = { id: note.checkpoint, bytes: note.bytes, durationMs: Math.round(nowMs - this.#triggeredMs) };
         break;
       case 'restarting': {
@@ -288,8 +309,8 @@ async function planFile(options: JobRunOptions, folder: string): Promise<Planned
   return { graph, artefact, fingerprint };
 }
 
-async function checkConnectors(graph: JobGraph, logger: Logger): Promise<void> {
-  const environment = { disk: nodeDisk(), clock: systemClock(), logger };
+async function checkConnectors(graph: JobGraph, fresh: boolean, logger: Logger): Promise<void> {
+  const environment = { disk: nodeDisk(), clock: systemClock(), logger, fresh };
   for (const { body } of graph.vertices.flatMap((vertex) => vertex.nodes)) {
     if (body.kind === 'source') await body.source.check?.(environment);
     if (body.kind === 'sink') await body.sink.check?.(environment);

@@ -5,6 +5,7 @@ export { readJsonLines } from './json-lines-transaction.js';
 export { type ParquetOptions, parquet } from './parquet.js';
 export { type RowAt, type RowsOptions, rows } from './rows.js';
 export type {
+  CheckEnvironment,
   ConnectorEnvironment,
   Sink,
   SinkContext,

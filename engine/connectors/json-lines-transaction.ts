@@ -101,6 +101,11 @@ function lost(path: string, what: string): MillraceError {
   });
 }
 
+/** Whether anything was ever committed into the folder. */
+export async function holdsOutput(disk: Disk, folder: string): Promise<boolean> {
+  return (await disk.list(folder)).some((name) => FINAL_NAME.test(name));
+}
+
 /**
  * The committed lines of a folder as an outsider reads them: files under their final names only, in name order.
  * @throws MillraceError `FILE_CORRUPT` (corrupt) when such a file ends in half a line.

@@ -7,12 +7,13 @@ import {
   decodeTransaction,
   encodeTransaction,
   finalName,
+  holdsOutput,
   isPendingOf,
   PENDING_FOLDER,
   pendingName,
 } from './json-lines-transaction.js';
 import { PendingFile } from './pending-file.js';
-import type { ConnectorEnvironment, Sink, SinkContext, SinkWriter } from './spi.js';
+import type { CheckEnvironment, Sink, SinkContext, SinkWriter } from './spi.js';
 
 const QUEUED_BYTES_MAX = 4 * 1024 * 1024;
 const ROWS_PER_CHUNK = 1024;
@@ -32,8 +33,12 @@ export function jsonLines(folder: string): Sink {
   };
 }
 
-async function checkFolder(folder: string, { disk }: ConnectorEnvironment): Promise<void> {
+async function checkFolder(folder: string, { disk, fresh }: CheckEnvironment): Promise<void> {
   const found = await disk.stat(folder);
+  if (fresh && found?.folder === true && (await holdsOutput(disk, folder))) {
+    const message = `${folder} holds output of an earlier run; remove it, or write somewhere else`;
+    throw new MillraceError('invalid', 'OUTPUT_EXISTS', message, { context: { path: folder } });
+  }
   if (found === undefined || found.folder) return disk.makeFolder(`${folder}/${PENDING_FOLDER}`);
   const message = `${folder} is a file; the output needs a folder`;
   throw new MillraceError('invalid', 'SINK_FOLDER', message, { context: { path: folder } });

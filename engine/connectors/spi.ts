@@ -15,6 +15,11 @@ export interface Source<S extends Schema = Schema> {
   open(context: SourceContext): Promise<SourceReader>;
 }
 
+export interface CheckEnvironment extends ConnectorEnvironment {
+  /** The job starts from its beginning: output that is there already would be mixed with its own. */
+  readonly fresh: boolean;
+}
+
 export interface ConnectorEnvironment {
   readonly disk: Disk;
   readonly clock: Clock;
@@ -42,8 +47,8 @@ export interface SourceReader {
 /** Where rows go, exactly once: two-phase commit tied to checkpoints. */
 export interface Sink<S extends Schema = Schema> {
   readonly name: string;
-  /** As for a source. */
-  check?(environment: ConnectorEnvironment): Promise<void>;
+  /** Called once before a job starts: that it can be written, and that no earlier job's output is in the way. */
+  check?(environment: CheckEnvironment): Promise<void>;
   open(context: SinkContext<S>): Promise<SinkWriter>;
 }
 

@@ -2,6 +2,7 @@ import type { Clock, Connection, Disk, Listener, Logger, LogLevel, Network, Rand
 import { type AuthenticatedPeer, acceptPeer, type FrontDoor, openFrontDoor } from '../../base/rpc/index.js';
 import { CheckpointStore, DirectoryBlobStore, SegmentHome } from '../../checkpoint/index.js';
 import { type ShuffleFaults, ShuffleService } from '../../shuffle/index.js';
+import { SHUFFLE_SETTINGS } from '../runtime/index.js';
 import { daemonMetrics } from './metrics.js';
 import { serveSegments } from './segment-service.js';
 
@@ -66,7 +67,7 @@ export class Daemon {
       memory,
       clock,
       logger,
-      ...(settings.arenaBytes === undefined ? {} : { settings: { arenaBytes: settings.arenaBytes } }),
+      settings: { ...SHUFFLE_SETTINGS, ...(settings.arenaBytes === undefined ? {} : { arenaBytes: settings.arenaBytes }) },
       ...(options.faults === undefined ? {} : { faults: options.faults }),
     });
     const peers = new Set<AuthenticatedPeer>();

@@ -14,6 +14,7 @@ export {
   encodePersisted,
 } from './segment-codec.js';
 export { SERVICE } from './services.js';
+export { SHUFFLE_SETTINGS } from './shuffle-settings.js';
 export { Slot, type SlotOptions } from './slot.js';
-export { Worker, type WorkerOptions } from './worker.js';
+export { type SlotThreads, Worker, type WorkerOptions } from './worker.js';
 export type { ShuffleKind, SlotSettings, WorkerSettings } from './worker-settings.js';

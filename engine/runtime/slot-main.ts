@@ -11,6 +11,7 @@ import { connectPeer, nodeNetwork, type RpcPeer } from '../../base/rpc/index.js'
 import { type ShuffleClient, shuffleClient } from '../../shuffle/index.js';
 import { MemoryStateStore } from '../../statestore/index.js';
 import { loadJob } from './job-loader.js';
+import { SHUFFLE_SETTINGS } from './shuffle-settings.js';
 import { Slot } from './slot.js';
 import type { SlotSettings } from './worker-settings.js';
 
@@ -60,7 +61,7 @@ async function runSlot(settings: SlotSettings, port: MessagePort | undefined, lo
 
 function openShuffle(settings: SlotSettings, daemon: RpcPeer, port: MessagePort | undefined): ShuffleClient {
   const clock = systemClock();
-  if (settings.shuffle === 'wire') return shuffleClient({ peer: daemon, clock });
+  if (settings.shuffle === 'wire') return shuffleClient({ peer: daemon, clock, settings: SHUFFLE_SETTINGS });
   const memory =
     port === undefined
       ? mappedMemory({
@@ -68,5 +69,5 @@ function openShuffle(settings: SlotSettings, daemon: RpcPeer, port: MessagePort 
           ...(settings.ledger === undefined ? {} : { ledger: settings.ledger }),
         })
       : remoteSharedArrayMemory(port);
-  return shuffleClient({ peer: daemon, clock, memory });
+  return shuffleClient({ peer: daemon, clock, memory, settings: SHUFFLE_SETTINGS });
 }

@@ -17,6 +17,14 @@ import { RegisterWorkerT } from './generated/millrace/control/register-worker.js
 import { SERVICE } from './services.js';
 import type { SlotSettings, WorkerSettings } from './worker-settings.js';
 
+/** Where slots run: threads that can die alone. */
+export interface SlotThreads {
+  /** Runs one slot in a thread of its own, to its end. Rejects when the thread dies. */
+  run(settings: SlotSettings): Promise<void>;
+  /** Ends all threads, whatever they are doing. */
+  close(): Promise<void>;
+}
+
 export interface WorkerOptions {
   readonly settings: WorkerSettings;
   readonly clock: Clock;
@@ -25,6 +33,8 @@ export interface WorkerOptions {
   readonly pid: number;
   /** Where the regions are when they are SharedArrayBuffers of this process (`--shuffle memory`). */
   readonly memory: SharedMemory | undefined;
+  /** A pool of worker threads by default. */
+  readonly threads?: SlotThreads;
 }
 
 /**
@@ -33,23 +43,14 @@ export interface WorkerOptions {
  */
 export class Worker {
   readonly #options: WorkerOptions;
-  readonly #pool: Piscina;
+  readonly #threads: SlotThreads;
   #scheduler: RpcPeer | undefined;
   #heartbeat: Timer | undefined;
   #closing = false;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
-    const threads = options.settings.slots + 1;
-    this.#pool = new Piscina({
-      filename: fileURLToPath(new URL('./slot-main.js', import.meta.url)),
-      minThreads: threads,
-      maxThreads: threads,
-      concurrentTasksPerWorker: 1,
-      idleTimeout: Number.POSITIVE_INFINITY,
-      // An idle spare must keep its event loop: it is not to sleep in Atomics.wait.
-      atomics: 'disabled',
-    });
+    this.#threads = options.threads ?? pooledThreads(options);
   }
 
   /** Registers and runs until the scheduler is gone or `close` is called. */
@@ -72,7 +73,7 @@ export class Worker {
     this.#closing = true;
     this.#heartbeat?.cancel();
     this.#scheduler?.close();
-    await this.#pool.destroy();
+    await this.#threads.close();
   }
 
   async #keepSlot(slot: number): Promise<void> {
@@ -80,7 +81,7 @@ export class Worker {
     for (let failures = 0; !this.#closing && failures < 20; failures++) {
       const ledger = settings.shuffle === 'mapped' ? mappingLedger() : undefined;
       try {
-        await this.#runSlot({ ...settings, slot, ledger });
+        await this.#threads.run({ ...settings, slot, ledger });
         return; // the scheduler is gone
       } catch (error) {
         if (this.#closing) return;
@@ -92,21 +93,36 @@ export class Worker {
     }
   }
 
-  async #runSlot(settings: SlotSettings): Promise<void> {
-    const { memory } = this.#options;
-    if (memory === undefined) return void (await this.#pool.run({ settings }));
-    const { port1, port2 } = new MessageChannel();
-    serveSharedArrayMemory(memory, port1);
-    try {
-      await this.#pool.run({ settings, port: port2 }, { transferList: [port2] });
-    } finally {
-      port1.close();
-    }
-  }
-
   #beat(): void {
     const { clock, settings } = this.#options;
     this.#scheduler?.notify(SERVICE.heartbeat, new Uint8Array(0));
     this.#heartbeat = clock.schedule(settings.heartbeatMs, () => this.#beat());
   }
+}
+
+/** Threads of a pool with one warm spare. */
+function pooledThreads({ settings, memory }: WorkerOptions): SlotThreads {
+  const threads = settings.slots + 1;
+  const pool = new Piscina({
+    filename: fileURLToPath(new URL('./slot-main.js', import.meta.url)),
+    minThreads: threads,
+    maxThreads: threads,
+    concurrentTasksPerWorker: 1,
+    idleTimeout: Number.POSITIVE_INFINITY,
+    // An idle spare must keep its event loop: it is not to sleep in Atomics.wait.
+    atomics: 'disabled',
+  });
+  return {
+    async run(slot) {
+      if (memory === undefined) return void (await pool.run({ settings: slot }));
+      const { port1, port2 } = new MessageChannel();
+      serveSharedArrayMemory(memory, port1);
+      try {
+        await pool.run({ settings: slot, port: port2 }, { transferList: [port2] });
+      } finally {
+        port1.close();
+      }
+    },
+    close: () => pool.destroy(),
+  };
 }

@@ -32,6 +32,9 @@ export interface DriverOptions {
   observe(note: SchedulerNote): void;
 }
 
+/** Longer than a dead process's sockets take to close one after another, shorter than anybody notices. */
+const LOST_TOGETHER_MS = 5;
+
 /**
  * The hands of the scheduler: turns messages, answers and timers into events, carries out the effects, and feeds results
  * back. One event at a time; effects start in order. Holds no decision of its own.
@@ -45,6 +48,7 @@ export class SchedulerDriver {
   readonly #prepares = new Map<string, Promise<void>>();
   readonly #ended: Promise<MillraceError | undefined>;
   #resolveEnded: (error: MillraceError | undefined) => void = () => {};
+  #lost: SlotId[] = [];
   #dispatching = false;
   #over = false;
   #checkpointTimer: Timer | undefined;
@@ -103,8 +107,18 @@ export class SchedulerDriver {
     });
     void peer.closed.then((reason) => {
       if (slot === undefined || this.#slots.get(slot) !== peer) return;
-      this.#slots.delete(slot);
-      this.dispatch({ kind: 'slotLost', slot, reason: reason?.message ?? 'its connection was closed' });
+      this.#loseSlot(slot, reason === undefined ? 'closed its connection' : 'its connection was lost');
+    });
+  }
+
+  /** Slots that go within a few milliseconds went together: a worker's death is one failure, not one for each of its threads. */
+  #loseSlot(slot: SlotId, reason: string): void {
+    this.#slots.delete(slot);
+    if (this.#lost.push(slot) > 1) return;
+    this.#options.clock.schedule(LOST_TOGETHER_MS, () => {
+      const slots = this.#lost;
+      this.#lost = [];
+      this.dispatch({ kind: 'slotsLost', slots, reason });
     });
   }
 

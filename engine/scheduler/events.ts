@@ -9,7 +9,8 @@ export type SlotId = string;
 /** What happens to a job, as its scheduler sees it. */
 export type SchedulerEvent =
   | { readonly kind: 'slotAdded'; readonly slot: SlotId }
-  | { readonly kind: 'slotLost'; readonly slot: SlotId; readonly reason: string }
+  /** Lost together (a worker died): one failure, one recovery. */
+  | { readonly kind: 'slotsLost'; readonly slots: readonly SlotId[]; readonly reason: string }
   | { readonly kind: 'task'; readonly event: TaskEvent }
   /** The predecessor's log is sealed and gone, the partitions of this attempt are laid out. */
   | { readonly kind: 'prepared'; readonly task: string; readonly attempt: number }

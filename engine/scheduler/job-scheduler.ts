@@ -54,6 +54,7 @@ export class JobScheduler {
   #restarts = 0;
   #started = false;
   #restarting = false;
+  #allRunning = false;
   #ended = false;
   #effects: SchedulerEffect[] = [];
 
@@ -85,8 +86,8 @@ export class JobScheduler {
         if (this.#started) this.#deployPrepared();
         else if (this.#slots.complete) this.#start();
         return;
-      case 'slotLost':
-        return this.#slotLost(event.slot, event.reason);
+      case 'slotsLost':
+        return this.#slotsLost(event.slots, event.reason);
       case 'task':
         return this.#taskEvent(event.event);
       case 'prepared': {
@@ -138,15 +139,16 @@ export class JobScheduler {
     else this.#start();
   }
 
-  #slotLost(slot: SlotId, reason: string): void {
-    const lost = [...this.#tasks.values()].filter((task) => this.#slots.slotOf(task.subtask) === slot);
-    this.#slots.remove(slot);
+  #slotsLost(slots: readonly SlotId[], reason: string): void {
+    const lost = [...this.#tasks.values()].filter((task) => slots.includes(this.#slots.slotOf(task.subtask) ?? ''));
+    for (const slot of slots) this.#slots.remove(slot);
     this.#slots.assign();
     if (!this.#started) return;
     if (!this.#slots.complete) this.#effects.push({ kind: 'awaitSlots' });
-    // What a finished task without a sink sent is kept by the shuffle service; nothing of it has to run again.
-    const failed = lost.filter((task) => task.phase !== 'done' && (task.phase !== 'finished' || task.hasSink));
-    const error = new MillraceError('unavailable', 'SLOT_LOST', `slot ${slot}: ${reason}`).toJSON();
+    // What was not deployed yet finds its new slot when it is. What a finished task without a sink sent is kept by the
+    // shuffle service; nothing of it has to run again.
+    const failed = lost.filter(({ phase, hasSink }) => phase === 'deployed' || phase === 'running' || (phase === 'finished' && hasSink));
+    const error = new MillraceError('unavailable', 'SLOT_LOST', `slot ${slots.join(', ')}: ${reason}`).toJSON();
     if (failed.length > 0) {
       this.#fail(
         failed.map((task) => task.name),
@@ -308,6 +310,7 @@ export class JobScheduler {
       this.#prepare(task);
     }
     this.#restarting = true;
+    this.#allRunning = false;
     const survivors = this.#tasks.size - restarted.length;
     this.#note({ what: 'restarting', tasks: restarted.sort(), survivors, cause: error.message });
     this.#deployPrepared();
@@ -428,6 +431,8 @@ export class JobScheduler {
 
   #noteRunning(): void {
     if ([...this.#tasks.values()].some((task) => task.phase === 'preparing' || task.phase === 'prepared' || task.phase === 'deployed')) return;
+    if (this.#allRunning) return;
+    this.#allRunning = true;
     this.#note({ what: 'running', tasks: this.#tasks.size, afterRestart: this.#restarting });
     this.#restarting = false;
   }
