@@ -2,11 +2,12 @@
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { stderrLogger } from '../../base/index.js';
-import { errorLine, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_USAGE, exitCodeOf } from './exit.js';
+import { EXIT_FAILURE, EXIT_INTERRUPTED, errorLine, exitCodeOf } from './exit.js';
 import { FlightsDemo, type FlightsResult } from './flights-demo.js';
 import { onInterrupt } from './interrupt.js';
 import { wholeNumber } from './options.js';
 import { addClusterOptions, type ClusterFlags } from './run-options.js';
+import { strictUsage } from './usage.js';
 
 /** `npm start`: the main job, a kill in the middle, and the proof of its output. */
 interface StartFlags extends ClusterFlags {
@@ -16,14 +17,14 @@ interface StartFlags extends ClusterFlags {
 }
 
 const command = addClusterOptions(
-  new Command('npm start --')
-    .description('Runs the flights job on a daemon and worker processes, kills a worker half way, and proves the output.')
+  strictUsage(new Command('npm start --'))
+    .description(
+      'Runs the flights job on a daemon and worker processes, kills a worker half way, and proves the output.',
+    )
     .option('--rate <n>', 'rows a second, 0 for as fast as it goes', wholeNumber(0), 300_000)
     .option('--rows <n>', 'rows to read (the file has 3,000,000)', wholeNumber(1, 3_000_000), 3_000_000)
     .option('--no-kill', 'let every worker live'),
-)
-  .allowExcessArguments(false)
-  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE));
+);
 command.parse();
 const flags = command.opts<StartFlags>();
 
@@ -42,7 +43,10 @@ try {
   process.exitCode = result.ok ? 0 : EXIT_FAILURE;
 } catch (thrown) {
   process.stderr.write(`${errorLine(thrown)}\n`);
-  if (flags.json === true) process.stdout.write(`${JSON.stringify({ ok: false, error: errorLine(thrown) } satisfies Partial<FlightsResult>)}\n`);
+  if (flags.json === true)
+    process.stdout.write(
+      `${JSON.stringify({ ok: false, error: errorLine(thrown) } satisfies Partial<FlightsResult>)}\n`,
+    );
   process.exitCode = exitCodeOf(thrown);
 } finally {
   await demo.close();

@@ -1,0 +1,16 @@
+#!/usr/bin/env node
+import { Command } from 'commander';
+import { addDaemonCommand } from './daemon-command.js';
+import { addRunCommand } from './run-command.js';
+import { strictUsage } from './usage.js';
+import { VERSION } from './version.js';
+
+/** The `millrace` command. */
+const program = strictUsage(new Command('millrace'))
+  .description('A stateful stream-and-batch engine: exactly once, past killed workers.')
+  .version(VERSION, '--version', 'print the version')
+  .helpOption('--help', 'print this help')
+  .helpCommand(false);
+addRunCommand(program);
+addDaemonCommand(program);
+await program.parseAsync();
