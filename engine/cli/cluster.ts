@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
+  type Clock,
   type Connection,
   type Listener,
   type Logger,
@@ -9,6 +10,7 @@ import {
   nodeProcessControl,
   type ProcessControl,
   type ProcessHandle,
+  type Random,
   systemClock,
   systemRandom,
   type Timer,
@@ -23,14 +25,24 @@ import { inProcessControl } from './in-process-control.js';
 import type { RunFolders } from './run-folders.js';
 import { VERSION } from './version.js';
 
+/** What a cluster stands on: the machine, or what stands in for it. */
+export interface ClusterSurroundings {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly network: Network;
+  readonly control: ProcessControl;
+}
+
 export interface ClusterOptions {
-  readonly folders: RunFolders;
+  readonly folders: Pick<RunFolders, 'runId' | 'path' | 'memory' | 'socket'>;
   readonly checkpoints: string;
   readonly workers: number;
   readonly slots: number;
   readonly shuffle: ShuffleKind;
   readonly job: JobArtefact;
   readonly logger: Logger;
+  /** This machine and its processes by default. */
+  readonly surroundings?: ClusterSurroundings;
 }
 
 const HEARTBEAT_MS = 1000;
@@ -54,7 +66,7 @@ export class Cluster {
   readonly #token: string;
   readonly #daemonHandle: ProcessHandle;
   readonly #network: Network;
-  readonly #clock = systemClock();
+  readonly #clock: Clock;
   readonly #workers = new Map<string, WorkerRecord>();
   readonly #peers = new Set<RpcPeer>();
   #listener: Listener | undefined;
@@ -69,6 +81,7 @@ export class Cluster {
     readonly control: ProcessControl;
     readonly token: string;
     readonly network: Network;
+    readonly clock: Clock;
     readonly daemonHandle: ProcessHandle;
     readonly daemon: RpcPeer;
     readonly master: ShuffleMaster;
@@ -77,6 +90,7 @@ export class Cluster {
     this.#control = parts.control;
     this.#token = parts.token;
     this.#network = parts.network;
+    this.#clock = parts.clock;
     this.#daemonHandle = parts.daemonHandle;
     this.daemon = parts.daemon;
     this.master = parts.master;
@@ -84,11 +98,8 @@ export class Cluster {
 
   /** Starts the daemon and connects to it. */
   static async start(options: ClusterOptions): Promise<Cluster> {
-    const random = systemRandom();
+    const { clock, random, network, control } = options.surroundings ?? thisMachine(options);
     const token = random.nonce() + random.nonce();
-    const clock = systemClock();
-    const network = nodeNetwork({ clock });
-    const control = options.shuffle === 'memory' ? inProcessControl(options.logger) : spawnControl();
     const address = options.folders.socket('daemon');
     const settings: DaemonSettings = {
       address,
@@ -113,7 +124,7 @@ export class Cluster {
         errorFile: settings.errorFile,
       });
       const { master } = shuffleClient({ peer: daemon, clock });
-      return new Cluster({ options, control, token, network, daemonHandle, daemon, master });
+      return new Cluster({ options, control, token, network, clock, daemonHandle, daemon, master });
     } catch (thrown) {
       daemonHandle.signal('kill');
       throw thrown;
@@ -247,6 +258,12 @@ export class Cluster {
     }
     this.#watch = this.#clock.schedule(HEARTBEAT_MS, () => this.#watchHeartbeats());
   }
+}
+
+function thisMachine({ shuffle, logger }: ClusterOptions): ClusterSurroundings {
+  const clock = systemClock();
+  const control = shuffle === 'memory' ? inProcessControl(logger) : spawnControl();
+  return { clock, random: systemRandom(), network: nodeNetwork({ clock }), control };
 }
 
 function spawnControl(): ProcessControl {
