@@ -98,7 +98,9 @@ export class TaskLog {
     region.words[6] = spec.length;
     Atomics.store(region.longs, TAIL_LONG, tailWord(epoch, tail));
     Atomics.store(region.words, 0, MAGIC);
-    return new TaskLog(region);
+    const log = new TaskLog(region);
+    log.#forgetUnpublished();
+    return log;
   }
 
   static async open(memory: SharedMemory, number: number, access: 'read' | 'write'): Promise<TaskLog> {
@@ -282,6 +284,16 @@ export class TaskLog {
     this.#longs[record / 2 + 4] = r.checksum;
     this.#longs[record / 2 + 5] = r.chain;
     Atomics.store(words, record, (r.seq + 1) | 0);
+  }
+
+  /** Records that were staged and not published would become visible with the next step. */
+  #forgetUnpublished(): void {
+    const tailLow = this.tailLow;
+    const words = this.#words;
+    const end = this.#indexWord + this.subpartitions * this.ringRecords * (RECORD_BYTES / 4);
+    for (let record = this.#indexWord; record < end; record += RECORD_BYTES / 4) {
+      if (!this.isVisible(record, tailLow)) words.fill(0, record, record + 2);
+    }
   }
 
   #subWord(subpartition: number): number {
