@@ -66,6 +66,7 @@ export class EntryTable {
   #live = 0;
   #dirty = sharedInt32(capacityMin);
   #dirtyCount = 0;
+  readonly #scratch = newLocation();
   readonly #mixDouble = new Float64Array(1);
   readonly #mixWords = new Int32Array(this.#mixDouble.buffer);
 
@@ -103,7 +104,7 @@ export class EntryTable {
     return this.#keyBytes;
   }
 
-  /** Hash for the index. `hash` is the key's; the rest of the identity is mixed in. */
+  /** Hash for the index: `hash`, which is the key's, with the sub key `bytes[split .. length)` and the doubles mixed in. */
   mix(hash: number, bytes: Uint8Array, split: number, length: number, first: number, second: number): number {
     let mixed = hash;
     for (let i = split; i < length; i++) mixed = Math.imul(mixed ^ (bytes[i] as number), 0x01000193);
@@ -306,14 +307,14 @@ export class EntryTable {
 
   /** A copy of the key, without the sub key. */
   keyOf(id: number): Uint8Array {
-    const at = newLocation();
+    const at = this.#scratch;
     this.locate(id, at);
     return at.bytes.slice(at.start, at.split);
   }
 
   /** A copy of the sub key. */
   subOf(id: number): Uint8Array {
-    const at = newLocation();
+    const at = this.#scratch;
     this.locate(id, at);
     return at.bytes.slice(at.split, at.end);
   }
@@ -349,7 +350,7 @@ export class EntryTable {
 
   #release(id: number): void {
     this.#unlink(id);
-    const at = newLocation();
+    const at = this.#scratch;
     this.locate(id, at);
     const length = at.end - at.start;
     this.#keyBytes -= length;
@@ -393,12 +394,11 @@ export class EntryTable {
 
   /** Takes an entry out of the index and moves later ones of its run back, so that no gap hides them. */
   #unlink(id: number): void {
-    const at = newLocation();
+    const at = this.#scratch;
     this.locate(id, at);
-    const bytes = at.bytes.subarray(at.start, at.end);
     const first = this.doublesPerEntry > 0 ? this.doubleOf(id, 0) : 0;
     const second = this.doublesPerEntry > 1 ? this.doubleOf(id, 1) : 0;
-    const mixed = this.mix(this.hashOf(id), bytes, at.split - at.start, bytes.length, first, second);
+    const mixed = this.mix(this.hashOf(id), at.bytes, at.split, at.end, first, second);
     const index = this.#index;
     const mask = this.#mask;
     let hole = mixed & mask;
