@@ -40,7 +40,7 @@ export function shuffleConformance(
   factory: () => Promise<ShuffleUnderTest>,
   test: (name: string, run: () => Promise<void>) => void,
 ): void {
-  for (const one of CASES) test(`${name}: ${one.name}`, () => runShuffleConformance(one, factory));
+  for (const one of SHUFFLE_CONFORMANCE_CASES) test(`${name}: ${one.name}`, () => runShuffleConformance(one, factory));
 }
 
 export async function runShuffleConformance(
@@ -139,7 +139,7 @@ async function publishUntilFenced(s: ShuffleUnderTest, writer: TaskWriter): Prom
   assert.fail('the writer was never told that it is fenced');
 }
 
-const CASES: readonly ShuffleConformanceCase[] = [
+export const SHUFFLE_CONFORMANCE_CASES: readonly ShuffleConformanceCase[] = [
   {
     name: 'buffers and events arrive once, in order, with their bytes, kinds and rows',
     async run(s) {

@@ -1,6 +1,7 @@
 /** The door of the shuffle service. */
 export {
   runShuffleConformance,
+  SHUFFLE_CONFORMANCE_CASES,
   type ShuffleConformanceCase,
   type ShuffleUnderTest,
   shuffleConformance,

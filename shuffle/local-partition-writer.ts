@@ -1,15 +1,20 @@
 import { MillraceError } from '../base/index.js';
-import type { LocalTaskWriter } from './local-writer.js';
 import type { BufferKind, PartitionDescriptor, ResultPartitionWriter, SubpartitionPosition } from './spi.js';
 import type { SubpartitionLog } from './subpartition-log.js';
+
+/** What a partition needs of its task writer. */
+export interface Stager {
+  stageData(sub: SubpartitionLog, bytes: Uint8Array, rows: number, checksum?: bigint): void;
+  stageEvent(subs: readonly SubpartitionLog[], kind: BufferKind, payload: Uint8Array): void;
+}
 
 /** One partition of a task writer; all work is the task writer's. */
 export class LocalPartitionWriter implements ResultPartitionWriter {
   readonly descriptor: PartitionDescriptor;
   readonly #subpartitions: readonly SubpartitionLog[];
-  readonly #writer: LocalTaskWriter;
+  readonly #writer: Stager;
 
-  constructor(descriptor: PartitionDescriptor, subpartitions: readonly SubpartitionLog[], writer: LocalTaskWriter) {
+  constructor(descriptor: PartitionDescriptor, subpartitions: readonly SubpartitionLog[], writer: Stager) {
     this.descriptor = descriptor;
     this.#subpartitions = subpartitions;
     this.#writer = writer;
@@ -33,7 +38,7 @@ export class LocalPartitionWriter implements ResultPartitionWriter {
   }
 
   positions(): readonly SubpartitionPosition[] {
-    return this.#subpartitions.map((sub) => this.#writer.positionOf(sub));
+    return this.#subpartitions.map((sub) => ({ seq: sub.next, chain: sub.chain }));
   }
 }
 

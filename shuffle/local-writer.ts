@@ -4,12 +4,12 @@ import { ChainHash } from './chain-hash.js';
 import { ATTENTION_PRESSURE, type Cursors } from './cursors.js';
 import { type Doorbell, MASTER_DOORBELL } from './doorbell.js';
 import { FrameLog, type StepOutput } from './frame-log.js';
-import { LocalPartitionWriter } from './local-partition-writer.js';
+import { LocalPartitionWriter, type Stager } from './local-partition-writer.js';
 import type { ShuffleMetrics } from './metrics.js';
 import type { ShuffleFaults, ShuffleSettings } from './settings.js';
 import { shuffleMemoryFull, writerFenced } from './shuffle-errors.js';
 import { SlotPool } from './slot-pool.js';
-import type { BufferKind, ResultPartitionWriter, SubpartitionPosition, TaskWriter, WriterDescriptor } from './spi.js';
+import type { BufferKind, ResultPartitionWriter, TaskWriter, WriterDescriptor } from './spi.js';
 import { SubpartitionLog } from './subpartition-log.js';
 import { STATE_CLOSED, STATE_OPEN, type TaskLog } from './task-log.js';
 import { Waiter } from './waiter.js';
@@ -32,7 +32,7 @@ export interface WriterParts {
  * Writes a task log in shared memory: bytes into the arena, records into the index, a frame into the frame ring, and
  * then one compare-and-swap that makes the step exist.
  */
-export class LocalTaskWriter implements TaskWriter {
+export class LocalTaskWriter implements TaskWriter, Stager {
   readonly partitions: readonly ResultPartitionWriter[];
   readonly #parts: WriterParts;
   readonly #descriptor: WriterDescriptor;
@@ -155,10 +155,6 @@ export class LocalTaskWriter implements TaskWriter {
     const offset = payload.length === 0 ? 0 : this.#store(payload, true);
     for (const sub of subs) this.#append(sub, kind, 0, offset, payload.length, checksum);
     if (!this.#mayTake(1)) this.#trimConsumed();
-  }
-
-  positionOf(sub: SubpartitionLog): SubpartitionPosition {
-    return { seq: sub.next, chain: sub.chain };
   }
 
   #append(
