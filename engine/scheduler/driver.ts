@@ -48,6 +48,7 @@ export class SchedulerDriver {
   readonly #prepares = new Map<string, Promise<void>>();
   readonly #ended: Promise<MillraceError | undefined>;
   #resolveEnded: (error: MillraceError | undefined) => void = () => {};
+  #registrations = 0;
   #lost: SlotId[] = [];
   #dispatching = false;
   #over = false;
@@ -92,7 +93,8 @@ export class SchedulerDriver {
     let slot: SlotId | undefined;
     peer.serve(SERVICE.registerSlot, (body) => {
       const registered = decodeRegisterSlot(body);
-      slot = `${registered.worker}/${registered.slot}`;
+      // A slot that comes back is another slot: its predecessor's loss may be told after its arrival.
+      slot = `${registered.worker}/${registered.slot}.${++this.#registrations}`;
       this.#slots.set(slot, peer);
       this.dispatch({ kind: 'slotAdded', slot });
       return undefined;

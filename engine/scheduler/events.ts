@@ -3,7 +3,7 @@ import type { Manifest, SegmentRef } from '../../checkpoint/index.js';
 import type { WriterDescriptor } from '../../shuffle/index.js';
 import type { TaskCommand, TaskDeployment, TaskEvent } from '../runtime/index.js';
 
-/** A slot's name: `<worker>/<number>`. */
+/** A slot's name: `<worker>/<number>.<registration>`. */
 export type SlotId = string;
 
 /** What happens to a job, as its scheduler sees it. */
