@@ -85,6 +85,16 @@ export class CheckpointStore {
     return this.#lead('take over', (head) => ({ latest: head?.latest ?? null, retained: head?.retained ?? [] }));
   }
 
+  /**
+   * As `takeOver`, after a `publish` whose outcome is unknown: afterwards `latest` tells whether it completed, and what of it
+   * is still on its way can no longer move HEAD. @throws MillraceError `LEADER_FENCED` (fenced) when another leader has
+   * come meanwhile; `STORE_UNAVAILABLE`.
+   */
+  regain(): Promise<number> {
+    const same = (head: Head | undefined) => ({ latest: head?.latest ?? null, retained: head?.retained ?? [] });
+    return this.#lead('regain', same, this.epoch);
+  }
+
   /** As `takeOver`, and forgets all checkpoints, so that a new run can start where a finished one was. */
   reset(): Promise<number> {
     return this.#lead('reset', () => ({ latest: null, retained: [] }));
@@ -220,10 +230,15 @@ export class CheckpointStore {
     );
   }
 
-  async #lead(what: string, next: (head: Head | undefined) => Pick<Head, 'latest' | 'retained'>): Promise<number> {
+  async #lead(
+    what: string,
+    next: (head: Head | undefined) => Pick<Head, 'latest' | 'retained'>,
+    onlyIn?: number,
+  ): Promise<number> {
     this.#leading = false;
     for (let attempt = 0; attempt < takeOversMax; attempt++) {
       await this.#refresh();
+      if (onlyIn !== undefined && this.epoch !== onlyIn) throw this.#fenced(onlyIn, this.epoch);
       const epoch = this.epoch + 1;
       try {
         await this.#move({ epoch, nonce: this.#random.nonce(), ...next(this.#head) });

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Logger, MillraceError, nodeDisk, systemClock, systemRandom } from '../../base/index.js';
+import { type Logger, MillraceError, nodeDisk, probeMappedAtomics, systemClock, systemRandom } from '../../base/index.js';
 import { CheckpointStore, DirectoryBlobStore } from '../../checkpoint/index.js';
 import type { JobParams } from '../api/index.js';
 import { type JobGraph, taskName } from '../graph/index.js';
@@ -132,7 +132,6 @@ export class JobRun {
       master: cluster.master,
       daemon: cluster.daemon,
       store,
-      epoch: store.epoch,
       checkpointIntervalMs: options.checkpointIntervalMs,
       slotWaitMs: SLOT_WAIT_MS,
       observe: (note) => this.#observe(note),
@@ -151,7 +150,8 @@ export class JobRun {
     let state: StateFolder | undefined;
     let cluster: Cluster | undefined;
     try {
-      const planned = await planFile(options, folders.path);
+      const [planned, unmappable] = await Promise.all([planFile(options, folders.path), whyNotMapped(options, folders)]);
+      if (unmappable !== undefined) options.logger.warn({ reason: unmappable }, 'memory cannot be mapped here; buffers go through the daemon');
       state = options.stateDir === undefined ? undefined : StateFolder.claim(options.stateDir, planned.graph.name, planned.fingerprint);
       if (state !== undefined) keepArtefact(planned.artefact.bundle, state.artefacts);
       const checkpoints = state?.checkpoints ?? join(folders.path, 'checkpoints');
@@ -167,7 +167,7 @@ export class JobRun {
         checkpoints,
         workers: options.workers,
         slots: options.slots,
-        shuffle: options.shuffle,
+        shuffle: unmappable === undefined ? options.shuffle : 'wire',
         job: planned.artefact,
         logger: options.logger,
       });
@@ -297,6 +297,12 @@ export class JobRun {
     }
     this.#onNote(note);
   }
+}
+
+/** Why buffers cannot travel through mapped memory on this machine, or undefined when they can (or are not to). */
+async function whyNotMapped(options: JobRunOptions, folders: RunFolders): Promise<string | undefined> {
+  if (options.shuffle !== 'mapped') return undefined;
+  return folders.memory === undefined ? 'there is no memory-backed folder' : probeMappedAtomics(folders.memory);
 }
 
 async function planFile(options: JobRunOptions, folder: string): Promise<PlannedJob> {

@@ -6,7 +6,7 @@ import { claimRunFolder, memoryBackedFolder, MillraceError, releaseRunFolder, sw
 export class RunFolders {
   readonly runId: string;
   readonly path: string;
-  /** Undefined unless regions are mapped. */
+  /** Undefined unless regions are to be mapped and there is a memory-backed folder for them. */
   readonly memory: string | undefined;
 
   private constructor(runId: string, path: string, memory: string | undefined) {
@@ -17,15 +17,14 @@ export class RunFolders {
 
   /**
    * Removes what dead runs left, then claims both folders.
-   * @throws MillraceError `NO_MEMORY_FOLDER` (invalid) where mapping was asked for and there is no memory-backed folder.
+   * @throws MillraceError `NO_MEMORY_FOLDER` (invalid) when the folder that was named is not memory-backed.
    */
   static claim(options: { readonly mapped: boolean; readonly memoryDir: string | undefined }): RunFolders {
     const runId = `run-${systemRandom().nonce()}`;
     sweepDeadRuns(tmpdir());
     const memoryParent = options.mapped ? memoryBackedFolder(options.memoryDir) : undefined;
-    if (options.mapped && memoryParent === undefined) {
-      const where = options.memoryDir ?? '/dev/shm';
-      throw new MillraceError('invalid', 'NO_MEMORY_FOLDER', `${where} is not memory-backed (tmpfs); name one with --shm-dir, or use --shuffle wire`);
+    if (options.mapped && memoryParent === undefined && options.memoryDir !== undefined) {
+      throw new MillraceError('invalid', 'NO_MEMORY_FOLDER', `${options.memoryDir} is not memory-backed (tmpfs); name one with --shm-dir, or use --shuffle wire`);
     }
     if (memoryParent !== undefined) sweepDeadRuns(memoryParent);
     const path = claimRunFolder(tmpdir(), runId);

@@ -1,4 +1,4 @@
-import { type Clock, type Logger, MillraceError, type SerializedError, type Timer } from '../../base/index.js';
+import { type Clock, type Logger, MillraceError, type SerializedError, sleep, type Timer } from '../../base/index.js';
 import type { RpcPeer } from '../../base/rpc/index.js';
 import type { CheckpointStore, Manifest } from '../../checkpoint/index.js';
 import type { ShuffleMaster } from '../../shuffle/index.js';
@@ -25,7 +25,6 @@ export interface DriverOptions {
   /** Connection to the daemon, for segments. */
   readonly daemon: RpcPeer;
   readonly store: CheckpointStore;
-  readonly epoch: number;
   readonly checkpointIntervalMs: number;
   /** How long lost slots may take to come back before their tasks crowd into others. */
   readonly slotWaitMs: number;
@@ -145,7 +144,8 @@ export class SchedulerDriver {
   }
 
   #carryOut(effect: SchedulerEffect): void {
-    const { master, store, daemon, epoch } = this.#options;
+    const { master, store, daemon } = this.#options;
+    const { epoch } = store; // may have been taken anew since the start
     switch (effect.kind) {
       case 'prepare':
         return this.#prepare(effect);
@@ -210,17 +210,34 @@ export class SchedulerDriver {
     );
   }
 
-  /** Until it is known whether HEAD moved, nothing else may be decided: an unknown outcome is asked again. */
+  /**
+   * Resolves when HEAD has moved, rejects when it is certain that it has not and will not: until then nothing else may be decided.
+   * After an unknown outcome that takes a new epoch, which also stops a move that is still on its way.
+   */
   async #publish(manifest: Manifest): Promise<void> {
+    const { store } = this.#options;
+    const epoch = store.epoch;
+    try {
+      await store.publish({ ...manifest, epoch });
+    } catch (thrown) {
+      const error = MillraceError.from(thrown);
+      if (error.kind !== 'unavailable') throw error;
+      await this.#regain(error);
+      const { latest } = store;
+      if (latest?.checkpointId !== manifest.checkpointId || latest.epoch !== epoch) throw error;
+    }
+  }
+
+  async #regain(cause: MillraceError): Promise<void> {
     const { store, clock, logger } = this.#options;
-    for (let delayMs = 50; ; delayMs = Math.min(delayMs * 2, 5000)) {
+    for (let [error, delayMs] = [cause, 50]; ; delayMs = Math.min(delayMs * 2, 5000)) {
+      logger.warn({ code: error.code }, `checkpoint store: ${error.message}`);
       try {
-        return await store.publish(manifest);
+        return void (await store.regain());
       } catch (thrown) {
-        const error = MillraceError.from(thrown);
+        error = MillraceError.from(thrown);
         if (error.kind !== 'unavailable' || this.#over) throw error;
-        logger.warn({ code: error.code, checkpoint: manifest.checkpointId }, `checkpoint store: ${error.message}; trying again`);
-        await new Promise<void>((resolve) => void clock.schedule(delayMs, resolve));
+        await sleep(clock, delayMs);
       }
     }
   }
