@@ -23,9 +23,11 @@ export function reader(bytes: Uint8Array): ByteBuffer {
  */
 export function encodeWithPayload(header: Uint8Array, payload: Uint8Array): Uint8Array {
   const payloadByte = Math.ceil((4 + header.length) / 8) * 8;
-  const bytes = new Uint8Array(payloadByte + payload.length);
-  new DataView(bytes.buffer).setUint32(0, header.length, true);
+  // Not zeroed: every byte is written below.
+  const bytes = Buffer.allocUnsafeSlow(payloadByte + payload.length);
+  bytes.writeUInt32LE(header.length, 0);
   bytes.set(header, 4);
+  bytes.fill(0, 4 + header.length, payloadByte);
   bytes.set(payload, payloadByte);
   return bytes;
 }

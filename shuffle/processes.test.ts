@@ -2,6 +2,7 @@ import { strict as assert } from 'node:assert';
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -14,8 +15,7 @@ import { TEST_SETTINGS } from './settings.test.support.js';
 import type { InputGate, WriterDescriptor } from './spi.js';
 
 const clock = systemClock();
-const shm = memoryBackedFolder();
-const skip = shm === undefined ? 'no memory-backed folder' : false;
+const shm = memoryBackedFolder() ?? tmpdir();
 const ROGUE = fileURLToPath(new URL('./rogue-writer.test.support.js', import.meta.url));
 const NOTHING = new Uint8Array(0);
 
@@ -37,7 +37,7 @@ interface Rogue {
 }
 
 async function onHost(run: (host: Host) => Promise<void>): Promise<void> {
-  const folder = mkdtempSync(join(shm as string, 'millrace-processes-test-'));
+  const folder = mkdtempSync(join(shm, 'millrace-processes-test-'));
   const memory = mappedMemory({ folder });
   const doorbell = noDoorbell();
   const master = await LocalMaster.open({ memory, doorbell, settings: TEST_SETTINGS });
@@ -96,7 +96,7 @@ async function readFor(gate: InputGate, ms: number): Promise<void> {
   }
 }
 
-test('a seal against a publishing process: all below the tail is visible, nothing above', { skip }, () =>
+test('a seal against a publishing process: all below the tail is visible, nothing above', () =>
   onHost(async (host) => {
     for (let round = 0; round < 6; round++) {
       const descriptor = lineage(`w${round}`, 1);
@@ -112,10 +112,9 @@ test('a seal against a publishing process: all below the tail is visible, nothin
       await gate.close();
     }
     assert.equal(host.master.arena.freeSlots(), host.master.arena.slots);
-  }),
-);
+  }));
 
-test('a writer paused by SIGSTOP and woken after its successor started changes nothing', { skip }, () =>
+test('a writer paused by SIGSTOP and woken after its successor started changes nothing', () =>
   onHost(async (host) => {
     for (let round = 0; round < 6; round++) {
       const name = `w${round}`;
@@ -142,10 +141,9 @@ test('a writer paused by SIGSTOP and woken after its successor started changes n
       await successor.close();
       await host.master.release(name);
     }
-  }),
-);
+  }));
 
-test('memory of a paused and released writer is not given to others before its process is gone', { skip }, () =>
+test('memory of a paused and released writer is not given to others before its process is gone', () =>
   onHost(async (host) => {
     await host.master.register(lineage('zombie', 1));
     const gate = await openBoth(host, 'zombie');
@@ -174,10 +172,9 @@ test('memory of a paused and released writer is not given to others before its p
     await heirs.close();
     await host.master.release('heir');
     assert.equal(host.master.arena.freeSlots(), host.master.arena.slots);
-  }),
-);
+  }));
 
-test('a killed writer loses nothing that was visible, and its memory comes back', { skip }, () =>
+test('a killed writer loses nothing that was visible, and its memory comes back', () =>
   onHost(async (host) => {
     await host.master.register(lineage('w', 1));
     const { child } = await startRogue(host, lineage('w', 1));
@@ -191,5 +188,4 @@ test('a killed writer loses nothing that was visible, and its memory comes back'
     await gate.close();
     await host.master.trim('w.out', [tail, tail]);
     assert.equal(host.master.arena.freeSlots(), host.master.arena.slots);
-  }),
-);
+  }));

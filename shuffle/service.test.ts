@@ -80,8 +80,8 @@ shuffleConformance(
   (name, run) => test(name, run),
 );
 
-const shm = memoryBackedFolder();
-if (shm !== undefined) {
+const shm = memoryBackedFolder() ?? tmpdir();
+{
   shuffleConformance(
     'mapped',
     async () => {

@@ -145,12 +145,14 @@ class ServedWriter {
   }
 
   async #publishQueue(): Promise<void> {
+    let unansweredBytes = 0;
     for (let next = this.#queue[0]; next !== undefined; next = this.#queue[0]) {
       if (!this.#writer.available) {
         await this.#writer.whenAvailable(1000);
         continue;
       }
       this.#queue.shift();
+      unansweredBytes += next.payload.length;
       try {
         this.#publish(next.step, next.payload);
       } catch (e) {
@@ -158,7 +160,9 @@ class ServedWriter {
         this.#queue.length = 0;
         return this.#ack(JSON.stringify(MillraceError.from(e).toJSON()));
       }
+      if (this.#queue.length > 0 && unansweredBytes < ANSWER_BYTES) continue;
       this.#ack(null);
+      unansweredBytes = 0;
     }
   }
 
@@ -276,7 +280,9 @@ class ServedGate {
 /** In `StepOutput.subpartition`: an event in each of them. */
 export const EVERY_SUBPARTITION = 0xffff_ffff;
 /** Bytes of unacknowledged steps a wire writer may have under way. */
-const WINDOW_BYTES = 2 * 1024 * 1024;
+const WINDOW_BYTES = 4 * 1024 * 1024;
+/** One answer for so many bytes of steps that came together. */
+const ANSWER_BYTES = 512 * 1024;
 const BURST_BUFFERS = 64;
 const NOTHING = new Uint8Array(0);
 
