@@ -36,7 +36,7 @@ export interface FlightsDemoOptions {
   readonly logger: Logger;
 }
 
-const TICK_MS = 100;
+const TICK_MS = 25;
 
 /** The main job end to end: runs it, kills a worker half way, compares the committed output with an independent computation. */
 export class FlightsDemo {
@@ -107,8 +107,7 @@ export class FlightsDemo {
     const timer = setInterval(() => {
       const status = run.status();
       this.#progress?.update(status);
-      // Half way through the rows, and with something to come back to.
-      if (flags.kill && this.#killed === undefined && status.rows >= flags.rows / 2 && status.checkpoints > 0) {
+      if (flags.kill && this.#killed === undefined && status.rows >= flags.rows / 2) {
         this.#killed = run.killWorker();
         this.#progress?.say(`killed worker ${this.#killed} (SIGKILL)`);
       }

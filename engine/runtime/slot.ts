@@ -12,7 +12,7 @@ import { SERVICE } from './services.js';
 import { Task } from './task.js';
 import type { TaskEnvironment } from './task-environment.js';
 
-const PROGRESS_INTERVAL_MS = 200;
+const PROGRESS_INTERVAL_MS = 100;
 
 export interface SlotOptions {
   readonly worker: string;

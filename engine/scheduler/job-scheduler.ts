@@ -195,6 +195,7 @@ export class JobScheduler {
         return this.#fail([event.task], JSON.parse(event.error) as SerializedError);
       case 'done':
         task.phase = 'done';
+        this.#noteRunning();
         return this.#endWhenDone();
     }
   }
