@@ -50,6 +50,8 @@ const HEARTBEAT_MS = 1000;
 const HEARTBEAT_TIMEOUT_MS = 5000;
 const STOP_TIMEOUT_MS = 5000;
 const RESPAWNS_MAX = 50;
+/** In a row: one may be killed while it starts, like any other worker; a machine on which none starts is a failure. */
+const FAILED_STARTS_MAX = 5;
 
 interface WorkerRecord {
   readonly name: string;
@@ -69,6 +71,9 @@ export class Cluster {
   readonly #clock: Clock;
   readonly #workers = new Map<string, WorkerRecord>();
   readonly #peers = new Set<RpcPeer>();
+  /** Workers that are starting. */
+  readonly #starts = new Set<Promise<void>>();
+  #failedStarts = 0;
   #listener: Listener | undefined;
   #driver: SchedulerDriver | undefined;
   #spawned = 0;
@@ -127,6 +132,7 @@ export class Cluster {
       return new Cluster({ options, control, token, network, clock, daemonHandle, daemon, master });
     } catch (thrown) {
       daemonHandle.signal('kill');
+      await daemonHandle.exited;
       throw thrown;
     }
   }
@@ -157,6 +163,7 @@ export class Cluster {
     this.#watch?.cancel();
     for (const peer of this.#peers) peer.close();
     await this.#listener?.close();
+    await Promise.all(this.#starts);
     const workers = [...this.#workers.values()].map((worker) => worker.handle);
     await this.#stop(workers);
     await this.master.close();
@@ -174,7 +181,13 @@ export class Cluster {
     timer.cancel();
   }
 
-  async #spawnWorker(): Promise<void> {
+  #spawnWorker(): Promise<void> {
+    const start = this.#startWorker().finally(() => this.#starts.delete(start));
+    this.#starts.add(start);
+    return start;
+  }
+
+  async #startWorker(): Promise<void> {
     const { folders, shuffle, slots, job, logger } = this.#options;
     const name = `w${++this.#spawned}`;
     if (this.#spawned > this.#options.workers + RESPAWNS_MAX) {
@@ -197,12 +210,18 @@ export class Cluster {
     };
     try {
       const handle = await this.#control.spawn('worker', name, settings);
-      if (this.#closing !== undefined) return handle.signal('kill');
+      this.#failedStarts = 0;
+      if (this.#closing !== undefined) {
+        handle.signal('kill');
+        await handle.exited;
+        return;
+      }
       this.#workers.set(name, { name, handle, heardMs: this.#clock.monotonicMs() });
       void handle.exited.then(() => this.#workerExited(name));
     } catch (thrown) {
       if (this.#closing !== undefined) return;
-      logger.error({ worker: name, error: String(thrown) }, 'a worker did not start');
+      logger.warn({ worker: name, error: String(thrown) }, 'a worker did not start');
+      if (++this.#failedStarts < FAILED_STARTS_MAX) return await this.#startWorker();
       this.#driver?.cancel(MillraceError.from(thrown).message);
     }
   }
