@@ -15,7 +15,11 @@ export function remoteDoorbell(peer: RpcPeer): Doorbell {
     return undefined;
   });
   return {
-    ring: (address) => peer.notify(SHUFFLE_SERVICES.ring, encode(new BellT(address))),
+    ring(address) {
+      const here = handlers.get(address);
+      if (here !== undefined) here();
+      else peer.notify(SHUFFLE_SERVICES.ring, encode(new BellT(address)));
+    },
     onRing(address, handler) {
       handlers.set(address, handler);
       peer.notify(SHUFFLE_SERVICES.listen, encode(new BellT(address)));

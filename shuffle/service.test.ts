@@ -81,22 +81,20 @@ shuffleConformance(
 );
 
 const shm = memoryBackedFolder() ?? tmpdir();
-{
-  shuffleConformance(
-    'mapped',
-    async () => {
-      const mapped = mkdtempSync(join(shm, 'millrace-shuffle-test-'));
-      const memory = () => mappedMemory({ folder: mapped });
-      const address = `unix:${join(folder, `${sockets++}.sock`)}`;
-      const shuffle = await overConnections(address, memory(), memory);
-      return {
-        ...shuffle,
-        close: async () => {
-          await shuffle.close();
-          rmSync(mapped, { recursive: true, force: true });
-        },
-      };
-    },
-    (name, run) => test(name, run),
-  );
-}
+shuffleConformance(
+  'mapped',
+  async () => {
+    const mapped = mkdtempSync(join(shm, 'millrace-shuffle-test-'));
+    const memory = () => mappedMemory({ folder: mapped });
+    const address = `unix:${join(folder, `${sockets++}.sock`)}`;
+    const shuffle = await overConnections(address, memory(), memory);
+    return {
+      ...shuffle,
+      close: async () => {
+        await shuffle.close();
+        rmSync(mapped, { recursive: true, force: true });
+      },
+    };
+  },
+  (name, run) => test(name, run),
+);
