@@ -39,6 +39,8 @@ type Entry = SimFile | typeof FOLDER;
 
 export class SimFileSystem {
   readonly capacityBytes: number;
+  /** Grows with every change of a name. */
+  revision = 0;
   #visible = new Map<string, Entry>();
   #durable = new Map<string, Entry>();
 
@@ -73,6 +75,7 @@ export class SimFileSystem {
     this.#parent(path);
     const file = new SimFile();
     this.#visible.set(path, file);
+    this.revision++;
     return { file, created: true };
   }
 
@@ -84,6 +87,7 @@ export class SimFileSystem {
     if (this.#visible.get(to) === FOLDER) throw failed(from, `${to} is a folder`);
     this.#visible.delete(from);
     this.#visible.set(to, entry);
+    this.revision++;
   }
 
   link(from: string, to: string): void {
@@ -93,6 +97,7 @@ export class SimFileSystem {
     this.#parent(to);
     if (this.#visible.has(to)) throw exists(to);
     this.#visible.set(to, entry);
+    this.revision++;
   }
 
   remove(path: string): void {
@@ -100,6 +105,7 @@ export class SimFileSystem {
     if (entry === undefined) return;
     if (entry === FOLDER && this.list(path).length > 0) throw failed(path, 'is not empty');
     this.#visible.delete(path);
+    this.revision++;
   }
 
   makeFolder(path: string): void {
@@ -122,6 +128,13 @@ export class SimFileSystem {
     const names: string[] = [];
     for (const other of this.#visible.keys()) if (folderOf(other) === path && other !== '/') names.push(nameOf(other));
     return names.sort();
+  }
+
+  /** Files whose path begins so. */
+  paths(prefix: string): string[] {
+    return [...this.#visible]
+      .filter(([path, entry]) => entry !== FOLDER && path.startsWith(prefix))
+      .map(([path]) => path);
   }
 
   stat(path: string): { readonly bytes: number; readonly folder: boolean } | undefined {
@@ -153,6 +166,7 @@ export class SimFileSystem {
     }
     this.#visible = left;
     this.#durable = new Map(left);
+    this.revision++;
   }
 
   #entry(path: string): Entry | undefined {

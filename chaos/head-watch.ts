@@ -1,0 +1,93 @@
+import { decodeHead, type Head, type Manifest } from '../checkpoint/index.js';
+import type { JobGraph } from '../engine/graph/index.js';
+import { taskName } from '../engine/graph/index.js';
+import type { TaskPosition } from '../engine/runtime/index.js';
+import type { SimFileSystem } from './sim-file-system.js';
+
+/**
+ * HEAD as it lies on the disk, move by move: it only goes up (12), each checkpoint in it is consistent (6), and nothing is
+ * trimmed (8) or committed (7) that it did not hold before.
+ */
+export class HeadWatch {
+  readonly #files: SimFileSystem;
+  readonly #folder: string;
+  readonly #graph: JobGraph;
+  readonly #positions = new Map<string, TaskPosition>();
+  /** Of all checkpoints that were ever complete. */
+  readonly #transactions = new Set<string>();
+  #head: Head | undefined;
+  #version = '';
+  checkpoints = 0;
+
+  constructor(files: SimFileSystem, checkpoints: string, graph: JobGraph) {
+    this.#files = files;
+    this.#folder = `${checkpoints}/values/HEAD`;
+    this.#graph = graph;
+  }
+
+  get latest(): Manifest | undefined {
+    return this.#head?.latest ?? undefined;
+  }
+
+  /** Takes in a move of HEAD, if there was one. Returns what is wrong with it. */
+  look(): string | undefined {
+    const version = this.#files.list(this.#folder).at(-1) ?? '';
+    if (version <= this.#version) return undefined;
+    this.#version = version;
+    const file = this.#files.file(`${this.#folder}/${version}`);
+    const head = decodeHead(file.read(0, file.length), 'the simulated disk');
+    const before = this.#head;
+    this.#head = head;
+    if (before !== undefined && head.epoch < before.epoch)
+      return `HEAD went from epoch ${before.epoch} to ${head.epoch}`;
+    const id = head.latest?.checkpointId ?? 0;
+    const idBefore = before?.latest?.checkpointId ?? 0;
+    if (id < idBefore) return `HEAD went from checkpoint ${idBefore} to ${id}`;
+    if (head.latest === null || id === idBefore) return undefined;
+    this.checkpoints++;
+    this.#positions.clear();
+    for (const { task, position } of head.latest.tasks) this.#positions.set(task, JSON.parse(position) as TaskPosition);
+    for (const { transactions } of this.#positions.values()) {
+      for (const { transaction } of transactions) this.#transactions.add(transaction);
+    }
+    return this.#inconsistency(head.latest);
+  }
+
+  holdsTransaction(transaction: string): boolean {
+    return this.#transactions.has(transaction);
+  }
+
+  /** Why this trim is too early, if it is. Partition: `<job>/<task>/<attempt>/e<edge>`. */
+  trimmedTooFar(partition: string, seqs: readonly number[]): string | undefined {
+    const [edge = '', , task = ''] = partition.split('/').reverse();
+    const vertex = this.#graph.vertices[Number(task.slice(1).split('.')[0])];
+    const output = vertex?.outputs.findIndex(({ id }) => `e${id}` === edge) ?? -1;
+    const covered = this.#positions.get(task)?.outputs[output];
+    const at = seqs.findIndex((seq, subpartition) => seq > (covered?.[subpartition]?.seq ?? 0));
+    if (at === -1) return undefined;
+    return `${partition}[${at}] is trimmed to ${seqs[at]}, HEAD (checkpoint ${this.latest?.checkpointId ?? 0}) holds ${covered?.[at]?.seq ?? 0}`;
+  }
+
+  /** Invariant 6, from the manifest alone. */
+  #inconsistency({ checkpointId, tasks }: Manifest): string | undefined {
+    const finished = new Set(tasks.filter((task) => task.finished).map(({ task }) => task));
+    for (const vertex of this.#graph.vertices) {
+      for (let subtask = 0; subtask < vertex.parallelism; subtask++) {
+        const name = taskName(vertex.id, subtask);
+        const position = this.#positions.get(name);
+        if (position === undefined) return `checkpoint ${checkpointId} lacks ${name}`;
+        for (const input of position.inputs) {
+          const edge = this.#graph.edges[input.edge];
+          const producer = taskName(edge?.from ?? -1, input.producer);
+          if (input.ended && finished.has(producer)) continue;
+          const index = this.#graph.vertices[edge?.from ?? -1]?.outputs.findIndex(({ id }) => id === input.edge) ?? -1;
+          const sub = edge?.partitioning.kind === 'hash' ? subtask : 0;
+          const sent = this.#positions.get(producer)?.outputs[index]?.[sub];
+          if (sent?.seq === input.seq && sent.chain === input.chain) continue;
+          return `checkpoint ${checkpointId}: ${producer} stands at ${sent?.seq} (${sent?.chain}), ${name} at ${input.seq} (${input.chain})`;
+        }
+      }
+    }
+    return undefined;
+  }
+}

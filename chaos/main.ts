@@ -1,0 +1,45 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { MUTANTS, type Mutant } from './scenario.js';
+import { type SimCommandOptions, simCommand } from './sim-command.js';
+import { JOB_KINDS, type JobKind } from './simulated-jobs.js';
+
+/** `npm run chaos`: exit code 0 when all held, 1 when something did not (with how to see it again), 2 for wrong usage. */
+const whole = (text: string): number => {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value >= 2 ** 32) throw new InvalidArgumentError('it must be a whole number below 2^32.');
+  return value;
+};
+const oneOf =
+  <T extends string>(names: readonly T[]) =>
+  (text: string): T => {
+    if (!names.includes(text as T)) throw new InvalidArgumentError(`it must be one of ${names.join(', ')}.`);
+    return text as T;
+  };
+
+const program = new Command('chaos')
+  .description(
+    'Runs the real scheduler, workers, shuffle and checkpoints in a simulated world, does things to it, and looks whether they keep their promises.',
+  )
+  .requiredOption('--sim', 'in the simulator: one thread, virtual time, everything from one seed')
+  .option('--seed <n>', 'the (first) seed; drawn if not given', whole)
+  .option('--seeds <n>', 'how many seeds, counted up from the first', whole, 1)
+  .option('--scenario <job>', `only this job: ${JOB_KINDS.join(', ')}`, oneOf<JobKind>(JOB_KINDS))
+  .option('--mutant <name>', `break the code on purpose: ${MUTANTS.join(', ')}`, oneOf<Mutant>(MUTANTS))
+  .option('--json', 'one JSON object on the last line of the output')
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
+  .parse();
+const options = program.opts<Omit<SimCommandOptions, 'seed'> & { seed?: number }>();
+const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31);
+process.exitCode = await simCommand(
+  { ...options, seed },
+  {
+    out: (text) => void process.stdout.write(text),
+    progress: (text) => void process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`),
+    isTTY: process.stderr.isTTY === true,
+    nowMs: () => performance.now(),
+    onUnhandled(handler) {
+      process.on('unhandledRejection', handler);
+      return () => void process.off('unhandledRejection', handler);
+    },
+  },
+);

@@ -1,0 +1,345 @@
+import { assert, MillraceError } from '../base/index.js';
+import { CheckpointStore, DirectoryBlobStore } from '../checkpoint/index.js';
+import { Cluster } from '../engine/cli/index.js';
+import { readJsonLines } from '../engine/connectors/index.js';
+import { Daemon, type DaemonSettings } from '../engine/daemon/index.js';
+import { type JobGraph, planJob, taskName } from '../engine/graph/index.js';
+import type { WorkerSettings } from '../engine/runtime/index.js';
+import { SchedulerDriver } from '../engine/scheduler/index.js';
+import { scheduleFaults } from './cluster-faults.js';
+import { FaultyBlobStore } from './faulty-blob-store.js';
+import { HeadWatch } from './head-watch.js';
+import { instrumentGraph } from './instrumented-graph.js';
+import { OutputWatch } from './output-watch.js';
+import type { Mutant, Scenario } from './scenario.js';
+import { SchedulerWatch, WatchedScheduler } from './scheduler-watch.js';
+import { ShuffleWatch } from './shuffle-watch.js';
+import type { SimContext } from './sim-process.js';
+import { simProcessControl } from './sim-process-control.js';
+import { simWorkerMain } from './sim-worker.js';
+import { SimWorld } from './sim-world.js';
+import { OUTPUT_FOLDER, type SimulatedJob, simulatedJob } from './simulated-jobs.js';
+
+export interface ScenarioReport {
+  readonly seed: number;
+  readonly job: string;
+  readonly ok: boolean;
+  /** What was wrong, with the last lines of the trace. */
+  readonly violation: { readonly code: string; readonly message: string } | undefined;
+  readonly traceHash: string;
+  readonly virtualMs: number;
+  readonly events: number;
+  readonly faults: number;
+  readonly restarts: number;
+  readonly checkpoints: number;
+  readonly checkpointsAborted: number;
+  readonly buffers: number;
+  readonly lines: number;
+}
+
+const HOST = 'h1';
+const CHECKPOINTS = '/state/checkpoints';
+const RUN_ID = 'run-sim';
+/** Faults are to be met, not to use up the job's patience. */
+const RESTARTS_MAX = 10_000;
+const ARENA_BYTES = 32 * 1024 * 1024;
+
+export interface RunScenarioOptions {
+  readonly mutant?: Mutant | undefined;
+  /** Where to hear of promises that nobody handles: in a real process they end it. Returns how to stop listening. */
+  readonly onUnhandled?: ((handler: (error: unknown) => void) => () => void) | undefined;
+}
+
+/** Runs one scenario to its end, or to the first violation. Never rejects for what the code under test does. */
+export async function runScenario(scenario: Scenario, options: RunScenarioOptions = {}): Promise<ScenarioReport> {
+  const run = new ScenarioRun(scenario, options.mutant);
+  const stop = options.onUnhandled?.((error) => run.unhandled(error));
+  try {
+    return await run.run();
+  } finally {
+    stop?.();
+  }
+}
+
+class ScenarioRun {
+  readonly #scenario: Scenario;
+  readonly #mutant: Mutant | undefined;
+  readonly #world: SimWorld;
+  readonly #job: SimulatedJob;
+  readonly #graph: JobGraph;
+  readonly #head: HeadWatch;
+  readonly #output: OutputWatch;
+  readonly #scheduler: SchedulerWatch;
+  readonly #shuffle: ShuffleWatch;
+  readonly #doomed = new Set<string>();
+  #store: FaultyBlobStore | undefined;
+  #revision = 0;
+  #ended: { readonly error: MillraceError | undefined } | undefined;
+  #events = 0;
+
+  constructor(scenario: Scenario, mutant: Mutant | undefined) {
+    this.#scenario = scenario;
+    this.#mutant = mutant;
+    this.#world = new SimWorld({ seed: scenario.seed, skewMsMax: 100, memory: { guard: scenario.guard } });
+    this.#job = simulatedJob(scenario.job, scenario.shape);
+    this.#graph = this.#plan();
+    const { files } = this.#world.host(HOST).disk;
+    const violate = (code: string, message: string) => void this.#world.clock.violate(code, message);
+    this.#head = new HeadWatch(files, CHECKPOINTS, this.#graph);
+    this.#output = new OutputWatch(files, OUTPUT_FOLDER, this.#job.expected);
+    this.#scheduler = new SchedulerWatch(this.#graph, violate);
+    this.#shuffle = new ShuffleWatch({ violate, onTrim: (partition, seqs) => this.#trimming(partition, seqs) });
+  }
+
+  async run(): Promise<ScenarioReport> {
+    const { deadlineMs, faults, calmMs } = this.#scenario;
+    const world = this.#world;
+    world.clock.onSettled(() => this.#look());
+    world.spawn('scheduler', HOST, (context) => this.#schedulerMain(context));
+    const tasks = this.#graph.vertices.flatMap(({ id, parallelism }) =>
+      Array.from({ length: parallelism }, (_, s) => taskName(id, s)),
+    );
+    const failTask = (task: string) => void this.#doomed.add(task);
+    scheduleFaults(
+      { world, host: HOST, store: () => this.#store, shuffle: this.#shuffle, tasks, failTask },
+      faults,
+      calmMs,
+    );
+    try {
+      const { reason, events } = await world.run({
+        untilMs: deadlineMs,
+        until: () => this.#ended !== undefined && world.processes.length === 0,
+      });
+      this.#events = events;
+      if (reason !== 'until')
+        throw this.#wrong(
+          'NOT_LIVE',
+          `invariant 15: it is calm since ${calmMs} ms, and at ${deadlineMs} ms ${this.#stuck()}`,
+        );
+      this.#judge();
+      return this.#report(undefined);
+    } catch (thrown) {
+      const error = MillraceError.from(thrown);
+      return this.#report({ code: error.code, message: error.message });
+    }
+  }
+
+  unhandled(error: unknown): void {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#world.clock.violate('UNHANDLED_REJECTION', `nobody handles this: ${text}`);
+  }
+
+  /** What `JobRun` does, on a simulated process. */
+  async #schedulerMain(context: SimContext): Promise<void> {
+    const { clock, disk, random, logger } = context;
+    const { workers, slots, shuffle, checkpointIntervalMs, checkpointTimeoutMs, slotWaitMs, storeDelayMs } =
+      this.#scenario;
+    const blobs = await DirectoryBlobStore.open({ disk, root: CHECKPOINTS, random });
+    const faulty = new FaultyBlobStore({ inner: blobs, clock, random, faults: { delayMs: storeDelayMs } });
+    const store = await untilAvailable(() => CheckpointStore.open({ store: faulty, random, logger }));
+    await untilAvailable(() => store.takeOver());
+    const cluster = await Cluster.start({
+      folders: { runId: RUN_ID, path: '/run', memory: '/shm', socket: (name) => `unix:/run/${name}.sock` },
+      checkpoints: CHECKPOINTS,
+      workers,
+      slots,
+      shuffle,
+      job: { bundle: '', params: {}, parallelism: workers * slots },
+      logger,
+      logLevel: 'silent',
+      surroundings: { clock, random, network: context.network, control: this.#control(context) },
+    });
+    this.#store = faulty;
+    const scheduler = new WatchedScheduler(
+      {
+        graph: this.#graph,
+        jobId: RUN_ID,
+        epoch: store.epoch,
+        meta: '{}',
+        restartsMax: RESTARTS_MAX,
+        checkpointTimeoutMs,
+        latest: store.latest,
+        faults: { trimBeforeComplete: this.#mutant === 'trimBeforeComplete' },
+      },
+      this.#scheduler,
+    );
+    const driver = new SchedulerDriver({
+      scheduler,
+      clock,
+      logger,
+      master: this.#shuffle.master(cluster.master),
+      daemon: cluster.daemon,
+      store,
+      checkpointIntervalMs,
+      slotWaitMs,
+      observe: (note) => logger.info({ note }, note.what),
+    });
+    await cluster.serve(driver);
+    driver.start();
+    const error = await driver.ended;
+    if (error === undefined) await this.#checkLeaks(context, store);
+    await cluster.close();
+    if (error === undefined) this.#checkCommitted(await readJsonLines(disk, OUTPUT_FOLDER));
+    this.#ended = { error };
+    context.process.exitWith(0);
+  }
+
+  #control(context: SimContext) {
+    const world = this.#world;
+    const faults = { noSeal: this.#mutant === 'noSeal', visibleBeforeStored: this.#mutant === 'visibleBeforeStored' };
+    const parts = { clock: world.clock, shuffle: this.#shuffle, faults, plan: () => this.#instrumented() };
+    return simProcessControl(world, context, {
+      daemon: {
+        host: () => HOST,
+        main: (settings, onStop) => async (own) => {
+          const { clock, network, memory, disk, random, logger, process } = own;
+          const daemon = await Daemon.open({
+            settings: { ...(settings as DaemonSettings), arenaBytes: ARENA_BYTES },
+            clock,
+            network,
+            memory,
+            disk,
+            random,
+            logger,
+            faults,
+          });
+          onStop(() => void daemon.close().finally(() => process.exitWith(0)));
+        },
+      },
+      worker: {
+        host: () => HOST,
+        main: (settings, onStop) => (own) => simWorkerMain(own, settings as WorkerSettings, onStop, parts),
+      },
+    });
+  }
+
+  #plan(): JobGraph {
+    return planJob(this.#job.definition.build({}), this.#scenario.workers * this.#scenario.slots);
+  }
+
+  #instrumented(): JobGraph {
+    return instrumentGraph(
+      this.#plan(),
+      {
+        step: (task) => {
+          if (this.#doomed.delete(task)) throw new Error(`${task} is made to fail`);
+        },
+        committing: (task, transaction) => {
+          this.#look();
+          if (!this.#head.holdsTransaction(transaction)) {
+            this.#world.clock.violate(
+              'COMMITTED_BEFORE_COMPLETE',
+              `invariant 7: ${task} commits ${transaction}, which no HEAD ever held`,
+            );
+          }
+        },
+      },
+      this.#scenario.sourceBatchRows,
+    );
+  }
+
+  #trimming(partition: string, seqs: readonly number[]): void {
+    this.#look();
+    const wrong = this.#head.trimmedTooFar(partition, seqs);
+    if (wrong !== undefined) this.#world.clock.violate('TRIMMED_BEFORE_COMPLETE', `invariant 8: ${wrong}`);
+  }
+
+  /** After every event that changed a name on the disk. */
+  #look(): void {
+    const { revision } = this.#world.host(HOST).disk.files;
+    if (revision === this.#revision) return;
+    this.#revision = revision;
+    const head = this.#head.look();
+    if (head !== undefined) this.#world.clock.violate('HEAD_WRONG', `invariant 6: ${head}`);
+    const output = this.#output.look();
+    if (output !== undefined) this.#world.clock.violate('OUTPUT_WRONG', `invariant 10: ${output}`);
+  }
+
+  /** When the job has ended, while the daemon still runs: nothing of it is left in memory, nothing unreferenced in the store. */
+  async #checkLeaks({ memory, disk, clock }: SimContext, store: CheckpointStore): Promise<void> {
+    await new Promise<void>((resolve) => void clock.schedule(1000, resolve));
+    const regions = (await memory.list()).filter((name) => !/^shuffle-(arena|doorbells)/.test(name));
+    if (regions.length > 0)
+      this.#world.clock.violate('MEMORY_LEAKED', `the job has ended, in memory are ${regions.join(', ')}`);
+    const pending = await disk.list(`${OUTPUT_FOLDER}/.pending`);
+    if (pending.length > 0)
+      this.#world.clock.violate('FILES_LEAKED', `the job has ended, not committed are ${pending.join(', ')}`);
+    await store.collect();
+    const { files } = this.#world.host(HOST).disk;
+    const referenced = new Set(store.latest?.tasks.flatMap(({ segments }) => segments.map(({ object }) => object)));
+    for (const id of store.checkpointIds.slice(1)) {
+      for (const { segments } of (await store.manifest(id)).tasks)
+        for (const { object } of segments) referenced.add(object);
+    }
+    const kept = files
+      .paths(`${CHECKPOINTS}/objects/segments/`)
+      .map((path) => path.slice(`${CHECKPOINTS}/objects/`.length));
+    const leaked = kept.filter((name) => !referenced.has(name));
+    if (leaked.length > 0)
+      this.#world.clock.violate(
+        'OBJECTS_LEAKED',
+        `after a collection there are objects that nothing refers to: ${leaked.join(', ')}`,
+      );
+  }
+
+  #checkCommitted(lines: readonly string[]): void {
+    const expected = [...this.#job.expected].sort();
+    const found = [...lines].sort();
+    if (found.length === expected.length && found.every((line, i) => line === expected[i])) return;
+    this.#world.clock.violate(
+      'OUTPUT_WRONG',
+      `invariant 10: ${found.length} rows were committed, ${expected.length} are right, ${this.#output.missing} are missing`,
+    );
+  }
+
+  #judge(): void {
+    const error = this.#ended?.error;
+    if (error !== undefined) throw this.#wrong('JOB_FAILED', `the job gave up: ${error.code}: ${error.message}`);
+    const crash = this.#world.crashes[0];
+    if (crash !== undefined) throw this.#wrong('PROCESS_CRASHED', `${crash.process} crashed: ${String(crash.error)}`);
+  }
+
+  #stuck(): string {
+    const names = this.#world.processes.map(({ name, paused }) => (paused ? `${name} (paused)` : name));
+    return `${this.#ended === undefined ? 'the job has not ended' : 'the cluster has not closed'}; running: ${names.join(', ')}; rows missing: ${this.#output.missing}`;
+  }
+
+  #wrong(code: string, message: string): MillraceError {
+    return new MillraceError(
+      'internal',
+      code,
+      `seed ${this.#scenario.seed} failed: ${message}\n${this.#world.trace.last(40).join('\n')}`,
+    );
+  }
+
+  #report(violation: ScenarioReport['violation']): ScenarioReport {
+    const { seed, job, faults } = this.#scenario;
+    const { trace, clock } = this.#world;
+    return {
+      seed,
+      job,
+      ok: violation === undefined,
+      violation,
+      traceHash: trace.hash,
+      virtualMs: Math.round(clock.timeMs),
+      events: this.#events,
+      faults: faults.length,
+      restarts: this.#scheduler.restarts,
+      checkpoints: this.#head.checkpoints,
+      checkpointsAborted: this.#scheduler.aborted,
+      buffers: this.#shuffle.buffers,
+      lines: this.#output.lines,
+    };
+  }
+}
+
+/** A start on a disk that fails is tried again by whoever started it. */
+async function untilAvailable<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await attempt();
+    } catch (thrown) {
+      assert(tries < 50, `the store stays away: ${String(thrown)}`);
+    }
+  }
+}

@@ -1,0 +1,78 @@
+import { type Random, seededRandom } from '../base/index.js';
+import { CLUSTER_FAULTS, type ClusterFault, type ClusterFaultKind, drawClusterFaults } from './cluster-faults.js';
+import { JOB_KINDS, type JobKind, type JobShape } from './simulated-jobs.js';
+
+export const MUTANTS = ['noSeal', 'visibleBeforeStored', 'trimBeforeComplete'] as const;
+/** A deliberately broken variant of the code under test. */
+export type Mutant = (typeof MUTANTS)[number];
+
+/** Everything about a run that is not code: plain data, a function of the seed (and of the job asked for). */
+export interface Scenario {
+  readonly seed: number;
+  readonly job: JobKind;
+  readonly shape: JobShape;
+  readonly workers: number;
+  readonly slots: number;
+  readonly shuffle: 'mapped' | 'wire';
+  readonly sourceBatchRows: number;
+  readonly checkpointIntervalMs: number;
+  readonly checkpointTimeoutMs: number;
+  readonly slotWaitMs: number;
+  /** How long each call to the checkpoint store takes, beside the disk under it. */
+  readonly storeDelayMs: readonly [number, number];
+  /** Finds stray writes of readers; costs time. */
+  readonly guard: boolean;
+  readonly faults: readonly ClusterFault[];
+  /** By then all faults are over: it is calm. */
+  readonly calmMs: number;
+  /** Virtual time by which the job must have ended (invariant 15). */
+  readonly deadlineMs: number;
+}
+
+const START_MS = 300;
+const CALM_BUDGET_MS = 60_000;
+
+export function drawScenario(seed: number, job?: JobKind): Scenario {
+  const random = seededRandom(seed);
+  const kind = job ?? pick(random, [...JOB_KINDS, 'flights']);
+  const workers = 1 + random.below(3);
+  const slots = 1 + random.below(2);
+  const runMs = 600 + random.below(2200);
+  const rows = 100 + random.below(900);
+  const calmMs = START_MS + 500 + random.below(2500);
+  const faultRandom = random.fork();
+  return {
+    seed,
+    job: kind,
+    shape: {
+      dataSeed: random.u32(),
+      rows,
+      keys: 1 + random.below(20),
+      windows: 1 + random.below(12),
+      rowsPerSecond: random.chance(0.15) ? 0 : Math.ceil((rows * 1000) / runMs),
+    },
+    workers,
+    slots,
+    shuffle: random.chance(0.6) ? 'mapped' : 'wire',
+    sourceBatchRows: 1 + random.below(60),
+    checkpointIntervalMs: 30 + random.below(400),
+    checkpointTimeoutMs: 500 + random.below(3000),
+    slotWaitMs: 200 + random.below(2500),
+    storeDelayMs: random.chance(0.5) ? [0, 1] : [1, 60],
+    guard: random.chance(0.05),
+    faults: drawClusterFaults(faultRandom, { fromMs: START_MS, untilMs: calmMs, kinds: someKinds(faultRandom) }),
+    calmMs,
+    deadlineMs: calmMs + CALM_BUDGET_MS,
+  };
+}
+
+/** Swarm testing (Groce et al. 2012): each run has only some kinds of fault, so that none hides behind another. */
+function someKinds(random: Random): ClusterFaultKind[] {
+  if (random.chance(0.05)) return [];
+  const kinds = CLUSTER_FAULTS.filter(() => random.chance(0.4));
+  return kinds.length === 0 ? [pick(random, CLUSTER_FAULTS)] : kinds;
+}
+
+function pick<T>(random: Random, from: readonly T[]): T {
+  return from[random.below(from.length)] as T;
+}

@@ -1,0 +1,86 @@
+import { runScenario, type ScenarioReport } from './run-scenario.js';
+import { drawScenario, type Mutant } from './scenario.js';
+import type { JobKind } from './simulated-jobs.js';
+
+export interface SimCommandOptions {
+  readonly seed: number;
+  readonly seeds: number;
+  readonly scenario?: JobKind;
+  readonly mutant?: Mutant;
+  readonly json?: boolean;
+}
+
+/** What a command may touch of its process. */
+export interface SimCommandHost {
+  out(text: string): void;
+  progress(text: string): void;
+  readonly isTTY: boolean;
+  nowMs(): number;
+  /** Told of promises that nobody handles, until the returned function is called. */
+  onUnhandled(handler: (error: unknown) => void): () => void;
+}
+
+/** Runs seeds one after another, up to the first violation. Returns the exit code. */
+export async function simCommand(options: SimCommandOptions, host: SimCommandHost): Promise<number> {
+  const { seed, seeds, scenario, mutant } = options;
+  const startedMs = host.nowMs();
+  const reports: ScenarioReport[] = [];
+  let failed: ScenarioReport | undefined;
+  let saidMs = startedMs;
+  for (let i = 0; i < seeds && failed === undefined; i++) {
+    const report = await runScenario(drawScenario((seed + i) % 2 ** 32, scenario), {
+      mutant,
+      onUnhandled: host.onUnhandled,
+    });
+    reports.push(report);
+    if (!report.ok) failed = report;
+    const nowMs = host.nowMs();
+    if (host.isTTY || nowMs - saidMs > 5000 || i === seeds - 1 || !report.ok) {
+      saidMs = nowMs;
+      host.progress(`${i + 1} of ${seeds} seeds, ${((nowMs - startedMs) / 1000).toFixed(1)} s: ${describe(report)}`);
+    }
+  }
+  if (host.isTTY) host.progress('');
+  const total = summary(reports, host.nowMs() - startedMs);
+  if (failed !== undefined) host.out(`${failed.violation?.message}\n\nto see it again: ${replay(failed, options)}\n`);
+  host.out(`${failed === undefined ? 'all held' : 'VIOLATION'}: ${total.text}\n`);
+  if (options.json === true) {
+    const { code } = failed?.violation ?? {};
+    const first = failed === undefined ? {} : { failedSeed: failed.seed, code, replay: replay(failed, options) };
+    host.out(
+      `${JSON.stringify({ ok: failed === undefined, seed, seeds: reports.length, ...total.numbers, ...first })}\n`,
+    );
+  }
+  return failed === undefined ? 0 : 1;
+}
+
+function describe({ seed, job, violation, restarts, checkpoints, lines }: ScenarioReport): string {
+  const how = violation === undefined ? 'ok' : violation.code;
+  return `seed ${seed} ${job} ${how}, ${restarts} restarts, ${checkpoints} checkpoints, ${lines} rows`;
+}
+
+function replay({ seed }: ScenarioReport, { scenario, mutant }: SimCommandOptions): string {
+  const parts = [
+    scenario === undefined ? '' : ` --scenario ${scenario}`,
+    mutant === undefined ? '' : ` --mutant ${mutant}`,
+  ];
+  return `npm run chaos -- --sim --seed ${seed}${parts.join('')}`;
+}
+
+function summary(reports: readonly ScenarioReport[], realMs: number) {
+  const sum = (of: (report: ScenarioReport) => number) => reports.reduce((total, report) => total + of(report), 0);
+  const numbers = {
+    events: sum((r) => r.events),
+    virtualMs: sum((r) => r.virtualMs),
+    realMs: Math.round(realMs),
+    faults: sum((r) => r.faults),
+    restarts: sum((r) => r.restarts),
+    checkpoints: sum((r) => r.checkpoints),
+    checkpointsAborted: sum((r) => r.checkpointsAborted),
+    buffers: sum((r) => r.buffers),
+    lines: sum((r) => r.lines),
+  };
+  const { faults, restarts, checkpoints, events, virtualMs } = numbers;
+  const text = `${reports.length} seeds, ${faults} faults, ${restarts} restarts, ${checkpoints} checkpoints, ${events} events; ${(virtualMs / 1000).toFixed(0)} virtual seconds in ${(realMs / 1000).toFixed(1)}`;
+  return { numbers, text };
+}

@@ -1,0 +1,99 @@
+import { MillraceError } from '../base/index.js';
+import { connectPeer } from '../base/rpc/index.js';
+import type { JobGraph } from '../engine/graph/index.js';
+import {
+  SHUFFLE_SETTINGS,
+  Slot,
+  type SlotSettings,
+  type SlotThreads,
+  Worker,
+  type WorkerSettings,
+} from '../engine/runtime/index.js';
+import { type ShuffleFaults, shuffleClient } from '../shuffle/index.js';
+import { MemoryStateStore } from '../statestore/index.js';
+import type { ShuffleWatch } from './shuffle-watch.js';
+import type { SimClock } from './sim-clock.js';
+import type { SimContext } from './sim-process.js';
+
+/** What a simulated worker has besides its settings. */
+export interface SimWorkerParts {
+  readonly clock: SimClock;
+  readonly shuffle: ShuffleWatch;
+  readonly faults: ShuffleFaults;
+  /** The job planned anew, as each thread does from its bundle. */
+  plan(): JobGraph;
+}
+
+/** What `worker-main.ts` does, on a simulated process. */
+export async function simWorkerMain(
+  context: SimContext,
+  settings: WorkerSettings,
+  onStop: (stop: () => void) => void,
+  parts: SimWorkerParts,
+): Promise<void> {
+  const { clock, network, logger, process } = context;
+  const threads = simSlotThreads(context, parts);
+  const worker = new Worker({ settings, clock, network, logger, pid: process.pid, memory: undefined, threads });
+  onStop(() => void worker.close().finally(() => process.exitWith(0)));
+  await worker.run();
+  process.exitWith(0);
+}
+
+/** Slots on simulated threads. A thread's end is heard of by the worker's own thread a moment later. */
+function simSlotThreads({ process, thread: own }: SimContext, parts: SimWorkerParts): SlotThreads {
+  const { clock } = parts;
+  return {
+    run: (settings) =>
+      new Promise((resolve, reject) => {
+        let ended = false;
+        const main = async (context: SimContext) => {
+          await simSlotMain(context, settings, parts);
+          ended = true;
+          process.endThread(context.thread);
+        };
+        const thread = process.startThread(`${settings.worker}/${settings.slot}`, main, (error) => {
+          parts.clock.trace.record(clock.timeMs, thread.name, 'slot.failed', MillraceError.from(error).message);
+          process.endThread(thread);
+        });
+        thread.onDeath(() => {
+          const died = new MillraceError('unavailable', 'THREAD_DIED', `the thread of slot ${settings.slot} died`);
+          clock.on(own, 0.1, 'slot.ended', () => (ended ? resolve() : reject(died)));
+        });
+      }),
+    async close() {
+      for (const thread of process.threads.filter((other) => other !== own)) process.endThread(thread);
+    },
+  };
+}
+
+/** What `slot-main.ts` does. */
+async function simSlotMain(context: SimContext, settings: SlotSettings, parts: SimWorkerParts): Promise<void> {
+  const { clock, network, disk, memory, logger } = context;
+  const token = Buffer.from(settings.token, 'hex');
+  const role = `slot ${settings.worker}/${settings.slot}`;
+  const daemon = await connectPeer(network, settings.daemonAddress, { token, role, clock });
+  const scheduler = await connectPeer(network, settings.schedulerAddress, { token, role, clock });
+  const mapped = settings.shuffle === 'mapped';
+  const client = shuffleClient({
+    peer: daemon,
+    clock,
+    settings: SHUFFLE_SETTINGS,
+    faults: parts.faults,
+    ...(mapped ? { memory } : {}),
+  });
+  const slot = new Slot({
+    worker: settings.worker,
+    slot: settings.slot,
+    runId: settings.runId,
+    graph: parts.plan(),
+    clock,
+    disk,
+    logger,
+    scheduler,
+    daemon,
+    shuffle: parts.shuffle.environment(client.environment, mapped),
+    createState: (range) => new MemoryStateStore(range),
+  });
+  await slot.run();
+  daemon.close();
+}
