@@ -5,6 +5,7 @@ import {
   type Connection,
   type Listener,
   type Logger,
+  type LogLevel,
   MillraceError,
   type Network,
   nodeProcessControl,
@@ -41,6 +42,8 @@ export interface ClusterOptions {
   readonly shuffle: ShuffleKind;
   readonly job: JobArtefact;
   readonly logger: Logger;
+  /** Of the processes it starts. */
+  readonly logLevel: LogLevel;
   /** This machine and its processes by default. */
   readonly surroundings?: ClusterSurroundings;
 }
@@ -116,7 +119,7 @@ export class Cluster {
       runFolders: [options.folders.path, ...(options.folders.memory === undefined ? [] : [options.folders.memory])],
       errorFile: join(options.folders.path, 'daemon.error'),
       http: undefined,
-      logLevel: 'warn',
+      logLevel: options.logLevel,
     };
     const daemonHandle = await control.spawn('daemon', 'daemon', settings);
     try {
@@ -206,7 +209,7 @@ export class Cluster {
       shuffle,
       memoryFolder: folders.memory,
       heartbeatMs: HEARTBEAT_MS,
-      logLevel: 'warn',
+      logLevel: this.#options.logLevel,
     };
     try {
       const handle = await this.#control.spawn('worker', name, settings);

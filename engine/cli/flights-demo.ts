@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { type Logger, nodeDisk } from '../../base/index.js';
+import { nodeDisk } from '../../base/index.js';
 import { readJsonLines } from '../connectors/index.js';
 import { compareLines, expectedFlights } from '../examples/flights-check.js';
 import type { ClusterFlags } from './run-options.js';
@@ -33,7 +33,6 @@ export interface FlightsResult {
 export interface FlightsDemoOptions {
   readonly jobFile: string;
   readonly flags: ClusterFlags & { readonly rate: number; readonly rows: number; readonly kill: boolean };
-  readonly logger: Logger;
 }
 
 const TICK_MS = 25;
@@ -56,7 +55,7 @@ export class FlightsDemo {
   }
 
   async run(): Promise<FlightsResult> {
-    const { flags, jobFile, logger } = this.#options;
+    const { flags, jobFile } = this.#options;
     const quiet = flags.json === true && process.stderr.isTTY !== true;
     const startedMs = performance.now();
     const run = await JobRun.start({
@@ -68,7 +67,7 @@ export class FlightsDemo {
       stateDir: flags.stateDir === undefined ? undefined : resolve(flags.stateDir),
       checkpointIntervalMs: flags.checkpointIntervalMs,
       memoryDir: flags.shmDir,
-      logger,
+      logLevel: flags.logLevel,
     });
     this.#run = run;
     if (this.#closed) await run.close();

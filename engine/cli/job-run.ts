@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Logger, MillraceError, nodeDisk, probeMappedAtomics, systemClock, systemRandom } from '../../base/index.js';
+import { type Logger, type LogLevel, MillraceError, nodeDisk, probeMappedAtomics, stderrLogger, systemClock, systemRandom } from '../../base/index.js';
 import { CheckpointStore, DirectoryBlobStore } from '../../checkpoint/index.js';
 import type { JobParams } from '../api/index.js';
 import { type JobGraph, taskName } from '../graph/index.js';
@@ -23,7 +23,8 @@ export interface JobRunOptions {
   readonly checkpointIntervalMs: number;
   /** Where mapped regions go; undefined for the machine's memory-backed folder. */
   readonly memoryDir: string | undefined;
-  readonly logger: Logger;
+  /** Of all its processes, on stderr. */
+  readonly logLevel: LogLevel;
 }
 
 /** Where a run went on from. */
@@ -105,11 +106,12 @@ export class JobRun {
     readonly store: CheckpointStore;
     readonly cluster: Cluster;
     readonly options: JobRunOptions;
+    readonly logger: Logger;
   }) {
-    const { planned, folders, state, store, cluster, options } = parts;
+    const { planned, folders, state, store, cluster, options, logger } = parts;
     this.graph = planned.graph;
     this.#streams = streamTasks(planned.graph);
-    this.#logger = options.logger.child({ part: 'run' });
+    this.#logger = logger.child({ part: 'run' });
     this.#folders = folders;
     this.#state = state;
     this.#store = store;
@@ -128,7 +130,7 @@ export class JobRun {
     this.#driver = new SchedulerDriver({
       scheduler,
       clock: this.#clock,
-      logger: options.logger.child({ part: 'scheduler' }),
+      logger: logger.child({ part: 'scheduler' }),
       master: cluster.master,
       daemon: cluster.daemon,
       store,
@@ -146,21 +148,22 @@ export class JobRun {
    * @throws MillraceError what is wrong with the job file, its input, the state directory or this machine; nothing is left behind.
    */
   static async start(options: JobRunOptions): Promise<JobRun> {
+    const logger = stderrLogger(options.logLevel);
     const folders = RunFolders.claim({ mapped: options.shuffle === 'mapped', memoryDir: options.memoryDir });
     let state: StateFolder | undefined;
     let cluster: Cluster | undefined;
     try {
       const [planned, unmappable] = await Promise.all([planFile(options, folders.path), whyNotMapped(options, folders)]);
-      if (unmappable !== undefined) options.logger.warn({ reason: unmappable }, 'memory cannot be mapped here; buffers go through the daemon');
+      if (unmappable !== undefined) logger.warn({ reason: unmappable }, 'memory cannot be mapped here; buffers go through the daemon');
       state = options.stateDir === undefined ? undefined : StateFolder.claim(options.stateDir, planned.graph.name, planned.fingerprint);
       if (state !== undefined) keepArtefact(planned.artefact.bundle, state.artefacts);
       const checkpoints = state?.checkpoints ?? join(folders.path, 'checkpoints');
       const store = await CheckpointStore.open({
         store: await DirectoryBlobStore.open({ disk: nodeDisk(), root: checkpoints, random: systemRandom() }),
         random: systemRandom(),
-        logger: options.logger,
+        logger,
       });
-      await checkConnectors(planned.graph, store.latest === undefined, options.logger);
+      await checkConnectors(planned.graph, store.latest === undefined, logger);
       await store.takeOver();
       cluster = await Cluster.start({
         folders,
@@ -169,9 +172,10 @@ export class JobRun {
         slots: options.slots,
         shuffle: unmappable === undefined ? options.shuffle : 'wire',
         job: planned.artefact,
-        logger: options.logger,
+        logger,
+        logLevel: options.logLevel,
       });
-      const run = new JobRun({ planned, folders, state, store, cluster, options });
+      const run = new JobRun({ planned, folders, state, store, cluster, options, logger });
       await cluster.serve(run.#driver);
       run.#driver.start();
       return run;

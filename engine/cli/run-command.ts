@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { type MillraceError, stderrLogger } from '../../base/index.js';
+import type { MillraceError } from '../../base/index.js';
 import { EXIT_FAILURE, EXIT_INTERRUPTED, errorLine, exitCodeOf } from './exit.js';
 import { onInterrupt } from './interrupt.js';
 import { JobRun } from './job-run.js';
@@ -91,7 +91,7 @@ class JobCommand {
       stateDir: this.#stateDir,
       checkpointIntervalMs,
       memoryDir: shmDir,
-      logger: stderrLogger(logLevel),
+      logLevel,
     });
   }
 

@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
-import { stderrLogger } from '../../base/index.js';
 import { EXIT_FAILURE, EXIT_INTERRUPTED, errorLine, exitCodeOf } from './exit.js';
 import { FlightsDemo, type FlightsResult } from './flights-demo.js';
 import { onInterrupt } from './interrupt.js';
@@ -31,7 +30,6 @@ const flags = command.opts<StartFlags>();
 const demo = new FlightsDemo({
   jobFile: fileURLToPath(new URL('../../../engine/examples/flights.ts', import.meta.url)),
   flags,
-  logger: stderrLogger(flags.logLevel),
 });
 const restore = onInterrupt(async (signal) => {
   await demo.close();

@@ -80,7 +80,9 @@ export class Task {
         this.#phase = 'failed';
         const error = MillraceError.from(thrown, 'TASK_FAILED');
         const { task, attempt } = this.deployment;
-        this.#environment.logger.warn({ task, attempt, code: error.code, stack: error.stack }, 'task failed');
+        // A replaced attempt notices that its log is sealed, or its producer's gone, before it is told to stop: that is no news.
+        const level = error.kind === 'fenced' || error.code === 'PARTITION_LOST' ? 'info' : 'warn';
+        this.#environment.logger[level]({ task, attempt, code: error.code, stack: error.stack }, 'task failed');
         this.#report({ kind: 'failed', error: JSON.stringify(error) });
       }
     } finally {
