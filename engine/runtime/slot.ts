@@ -64,17 +64,21 @@ export class Slot {
     });
   }
 
-  /** Registers, serves until the scheduler's connection ends, then stops all tasks. */
+  /**
+   * Registers, serves until the scheduler's connection ends, then stops all tasks.
+   * @throws MillraceError `DAEMON_LOST` (unavailable): without a line to the daemon no task of this slot can go on.
+   */
   async run(): Promise<void> {
-    const { scheduler, worker, slot } = this.#options;
+    const { scheduler, daemon, worker, slot } = this.#options;
     await scheduler.request(SERVICE.registerSlot, pack(new RegisterSlotT(worker, slot)));
     this.#scheduleProgress();
-    await scheduler.closed;
+    const daemonLost = await Promise.race([scheduler.closed.then(() => false), daemon.closed.then(() => true)]);
     this.#progressTimer?.cancel();
     for (const [, task] of this.#tasks) {
       task.command({ kind: 'cancel', task: task.deployment.task, attempt: task.deployment.attempt });
     }
     await Promise.all(this.#runs);
+    if (daemonLost) throw new MillraceError('unavailable', 'DAEMON_LOST', 'the connection to the daemon was lost');
   }
 
   #deploy(body: Uint8Array): void {
@@ -99,8 +103,19 @@ export class Slot {
 
   #reportProgress(): void {
     const tasks = [...this.#tasks.values()].map(({ deployment, counters }) => {
-      const [sourceRows, rowsIn, rowsOut] = [BigInt(counters.sourceRows), BigInt(counters.rowsIn), BigInt(counters.rowsOut)];
-      return new TaskProgressT(deployment.task, deployment.attempt, sourceRows, rowsIn, rowsOut, BigInt(counters.lateDropped));
+      const [sourceRows, rowsIn, rowsOut] = [
+        BigInt(counters.sourceRows),
+        BigInt(counters.rowsIn),
+        BigInt(counters.rowsOut),
+      ];
+      return new TaskProgressT(
+        deployment.task,
+        deployment.attempt,
+        sourceRows,
+        rowsIn,
+        rowsOut,
+        BigInt(counters.lateDropped),
+      );
     });
     this.#options.scheduler.notify(SERVICE.progress, pack(new ProgressT(tasks)));
   }

@@ -1,13 +1,14 @@
-import { MessageChannel } from 'node:worker_threads';
 import { fileURLToPath } from 'node:url';
+import { MessageChannel } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import {
   type Clock,
   type Logger,
   mappingLedger,
   type Network,
-  serveSharedArrayMemory,
   type SharedMemory,
+  serveSharedArrayMemory,
+  sleep,
   type Timer,
   unmapLedger,
 } from '../../base/index.js';
@@ -16,6 +17,11 @@ import { pack } from './control-codec.js';
 import { RegisterWorkerT } from './generated/millrace/control/register-worker.js';
 import { SERVICE } from './services.js';
 import type { SlotSettings, WorkerSettings } from './worker-settings.js';
+
+/** A slot that dies so often without ever running for long is given up. */
+const FAILURES_MAX = 20;
+const SETTLED_MS = 10_000;
+const LINE_ENDED_MS = 100;
 
 /** Where slots run: threads that can die alone. */
 export interface SlotThreads {
@@ -57,12 +63,20 @@ export class Worker {
   async run(): Promise<void> {
     const { settings, clock, network, pid } = this.#options;
     const token = Buffer.from(settings.token, 'hex');
-    const scheduler = await connectPeer(network, settings.schedulerAddress, { token, role: `worker ${settings.worker}`, clock });
+    const scheduler = await connectPeer(network, settings.schedulerAddress, {
+      token,
+      role: `worker ${settings.worker}`,
+      clock,
+    });
     this.#scheduler = scheduler;
-    await scheduler.request(SERVICE.registerWorker, pack(new RegisterWorkerT(settings.worker, pid, settings.slots, settings.version)));
+    await scheduler.request(
+      SERVICE.registerWorker,
+      pack(new RegisterWorkerT(settings.worker, pid, settings.slots, settings.version)),
+    );
     this.#beat();
     const slots = Array.from({ length: settings.slots }, (_, slot) => this.#keepSlot(slot));
     await scheduler.closed;
+    this.#closing = true;
     this.#heartbeat?.cancel();
     await Promise.all(slots);
     await this.close();
@@ -78,17 +92,20 @@ export class Worker {
 
   async #keepSlot(slot: number): Promise<void> {
     const { settings, logger, clock } = this.#options;
-    for (let failures = 0; !this.#closing && failures < 20; failures++) {
+    for (let failures = 0; !this.#closing && failures < FAILURES_MAX; failures++) {
       const ledger = settings.shuffle === 'mapped' ? mappingLedger() : undefined;
+      const startedMs = clock.monotonicMs();
       try {
         await this.#threads.run({ ...settings, slot, ledger });
-        return; // the scheduler is gone
+        // Its line to the scheduler ended. If ours ended too we hear of it now; else it begins anew, on another line.
+        await sleep(clock, LINE_ENDED_MS);
       } catch (error) {
         if (this.#closing) return;
         logger.warn({ slot, error: String(error) }, 'a slot died; its thread is replaced by the warm spare');
         // The thread is gone, and with it every view: its mappings may go too.
         if (ledger !== undefined) unmapLedger(ledger);
-        await new Promise<void>((resolve) => void clock.schedule(failures * 100, resolve));
+        if (clock.monotonicMs() - startedMs > SETTLED_MS) failures = 0;
+        await sleep(clock, failures * 100);
       }
     }
   }
