@@ -13,5 +13,9 @@ export function durationMs(duration: Duration): number {
     const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(duration);
     if (match !== null) return Number(match[1]) * (UNIT_MS[match[2] as string] as number);
   }
-  throw new MillraceError('invalid', 'DURATION', `'${duration}' is not a duration; write for example '500ms', '1m' or '1h'`);
+  throw new MillraceError(
+    'invalid',
+    'DURATION',
+    `'${duration}' is not a duration; write for example '500ms', '1m' or '1h'`,
+  );
 }

@@ -42,7 +42,10 @@ export class Stream<S extends Schema> {
   }
 
   /** Rows carry their event time in `column`, and come at most `outOfOrder` late. */
-  eventTime<C extends ColumnsOf<S, 'timestamp' | 'int64'>>(column: C, options: { readonly outOfOrder: Duration }): Stream<S> {
+  eventTime<C extends ColumnsOf<S, 'timestamp' | 'int64'>>(
+    column: C,
+    options: { readonly outOfOrder: Duration },
+  ): Stream<S> {
     const outOfOrderMs = durationMs(options.outOfOrder);
     const create = () => new EventTime(column, outOfOrderMs);
     return this.#then(`eventTime(${column})`, create, this.#state.schema, { column, minusMs: 0 });
@@ -82,7 +85,11 @@ export class Stream<S extends Schema> {
     const { [tableColumn]: _, ...rest } = table.schema;
     for (const name of Object.keys(rest)) {
       if (name in this.#state.schema) {
-        throw new MillraceError('invalid', 'COLUMN_TWICE', `join: both sides have a column '${name}'; rename one with map()`);
+        throw new MillraceError(
+          'invalid',
+          'COLUMN_TWICE',
+          `join: both sides have a column '${name}'; rename one with map()`,
+        );
       }
     }
     const schema = { ...this.#state.schema, ...rest } as unknown as Joined<S, T, C>;
@@ -108,7 +115,12 @@ export class Stream<S extends Schema> {
     });
   }
 
-  #then<T extends Schema>(name: string, create: OperatorFactory, schema: T, time: TimeAttribute | undefined): Stream<T> {
+  #then<T extends Schema>(
+    name: string,
+    create: OperatorFactory,
+    schema: T,
+    time: TimeAttribute | undefined,
+  ): Stream<T> {
     const node = this.#state.graph.add({
       name,
       body: { kind: 'operator', create },
@@ -147,7 +159,11 @@ export class KeyedStream<S extends Schema, K extends keyof S & string> {
    */
   top(
     limit: number,
-    options: { readonly by: keyof S & string; readonly order?: 'desc' | 'asc'; readonly ties?: readonly (keyof S & string)[] },
+    options: {
+      readonly by: keyof S & string;
+      readonly order?: 'desc' | 'asc';
+      readonly ties?: readonly (keyof S & string)[];
+    },
   ): Stream<S> {
     if (!Number.isSafeInteger(limit) || limit < 1) {
       throw new MillraceError('invalid', 'TOP_LIMIT', `top: ${limit} is not a number of rows (1 or more)`);
@@ -197,10 +213,16 @@ export class WindowedStream<S extends Schema, K extends keyof S & string> {
     const schema: Record<string, string> = {};
     for (const key of this.#keys) schema[key] = this.#state.schema[key] as string;
     for (const name of ['windowStart', 'windowEnd', ...Object.keys(aggregates)]) {
-      if (name in schema) throw new MillraceError('invalid', 'COLUMN_TWICE', `aggregate: there are two columns named '${name}'`);
+      if (name in schema)
+        throw new MillraceError('invalid', 'COLUMN_TWICE', `aggregate: there are two columns named '${name}'`);
       schema[name] = aggregates[name]?.type ?? 'timestamp';
     }
-    const options = { keys: this.#keys, time: this.#time, sizeMs: this.#window.sizeMs, aggregates: aggregates as never };
+    const options = {
+      keys: this.#keys,
+      time: this.#time,
+      sizeMs: this.#window.sizeMs,
+      aggregates: aggregates as never,
+    };
     const time: TimeAttribute = { column: 'windowEnd', minusMs: 1 };
     return keyedNode(this.#state, this.#keys, `window(${this.#window.sizeMs} ms)`, schema as never, time, () => {
       return new WindowAggregate(options);
@@ -227,10 +249,18 @@ function keyedNode<T extends Schema>(
 
 function requireTime(state: StreamState<Schema>, what: string): TimeAttribute {
   if (state.time !== undefined) return state.time;
-  throw new MillraceError('invalid', 'NO_EVENT_TIME', `${what}: the stream has no event time; call .eventTime(column, ...) before it`);
+  throw new MillraceError(
+    'invalid',
+    'NO_EVENT_TIME',
+    `${what}: the stream has no event time; call .eventTime(column, ...) before it`,
+  );
 }
 
 function requireColumn(schema: Schema, column: string, what: string): void {
   if (column in schema) return;
-  throw new MillraceError('invalid', 'COLUMN_MISSING', `${what}: there is no column '${column}' (there are: ${Object.keys(schema).join(', ')})`);
+  throw new MillraceError(
+    'invalid',
+    'COLUMN_MISSING',
+    `${what}: there is no column '${column}' (there are: ${Object.keys(schema).join(', ')})`,
+  );
 }

@@ -1,4 +1,14 @@
-import type { Clock, Connection, Disk, Listener, Logger, LogLevel, Network, Random, SharedMemory } from '../../base/index.js';
+import type {
+  Clock,
+  Connection,
+  Disk,
+  Listener,
+  Logger,
+  LogLevel,
+  Network,
+  Random,
+  SharedMemory,
+} from '../../base/index.js';
 import { type AuthenticatedPeer, acceptPeer, type FrontDoor, openFrontDoor } from '../../base/rpc/index.js';
 import { CheckpointStore, DirectoryBlobStore, SegmentHome } from '../../checkpoint/index.js';
 import { type ShuffleFaults, ShuffleService } from '../../shuffle/index.js';
@@ -40,7 +50,12 @@ export class Daemon {
   readonly #shuffle: ShuffleService;
   readonly #peers: Set<AuthenticatedPeer>;
 
-  private constructor(listener: Listener, frontDoor: FrontDoor | undefined, shuffle: ShuffleService, peers: Set<AuthenticatedPeer>) {
+  private constructor(
+    listener: Listener,
+    frontDoor: FrontDoor | undefined,
+    shuffle: ShuffleService,
+    peers: Set<AuthenticatedPeer>,
+  ) {
     this.address = listener.address;
     this.frontDoor = frontDoor;
     this.#listener = listener;
@@ -67,7 +82,10 @@ export class Daemon {
       memory,
       clock,
       logger,
-      settings: { ...SHUFFLE_SETTINGS, ...(settings.arenaBytes === undefined ? {} : { arenaBytes: settings.arenaBytes }) },
+      settings: {
+        ...SHUFFLE_SETTINGS,
+        ...(settings.arenaBytes === undefined ? {} : { arenaBytes: settings.arenaBytes }),
+      },
       ...(options.faults === undefined ? {} : { faults: options.faults }),
     });
     const peers = new Set<AuthenticatedPeer>();

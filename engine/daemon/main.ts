@@ -1,5 +1,13 @@
 import { rmSync, writeFileSync } from 'node:fs';
-import { MillraceError, nodeDisk, onParentGone, readSettings, stderrLogger, systemClock, systemRandom } from '../../base/index.js';
+import {
+  MillraceError,
+  nodeDisk,
+  onParentGone,
+  readSettings,
+  stderrLogger,
+  systemClock,
+  systemRandom,
+} from '../../base/index.js';
 import { nodeNetwork } from '../../base/rpc/index.js';
 import { Daemon, type DaemonSettings } from './daemon.js';
 import { daemonMemory } from './daemon-memory.js';

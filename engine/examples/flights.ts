@@ -10,7 +10,11 @@ export default job('flights', (j) => {
   const airports = j
     .from(
       csv(data('airports.csv'), {
-        iata: 'utf8', name: 'utf8', state: 'utf8?', latitude: 'float64', longitude: 'float64',
+        iata: 'utf8',
+        name: 'utf8',
+        state: 'utf8?',
+        latitude: 'float64',
+        longitude: 'float64',
       }),
     )
     .broadcast();

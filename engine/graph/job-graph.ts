@@ -40,7 +40,11 @@ export interface JobGraph {
 export function planJob(graph: StreamGraph, parallelism: number): JobGraph {
   const nodes = graph.nodes;
   if (!nodes.some((node) => node.body.kind === 'sink')) {
-    throw new MillraceError('invalid', 'JOB_WITHOUT_SINK', `job '${graph.jobName}' has no sink; end a stream with .to(...)`);
+    throw new MillraceError(
+      'invalid',
+      'JOB_WITHOUT_SINK',
+      `job '${graph.jobName}' has no sink; end a stream with .to(...)`,
+    );
   }
   const consumers = nodes.map(() => 0);
   for (const node of nodes) for (const edge of node.inputs) consumers[edge.from] = (consumers[edge.from] ?? 0) + 1;
@@ -53,7 +57,10 @@ export function planJob(graph: StreamGraph, parallelism: number): JobGraph {
     const producer = forward === undefined ? undefined : nodes[forward.from];
     const chain = producer === undefined ? undefined : chains[chainOf[producer.id] ?? -1];
     const chainable =
-      producer !== undefined && consumers[producer.id] === 1 && width(producer) === width(node) && chain?.at(-1) === producer;
+      producer !== undefined &&
+      consumers[producer.id] === 1 &&
+      width(producer) === width(node) &&
+      chain?.at(-1) === producer;
     if (chain !== undefined && chainable) {
       chainOf[node.id] = chainOf[producer.id] as number;
       chain.push(node);

@@ -41,7 +41,11 @@ export class StreamGraph {
 
   constructor(jobName: string) {
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(jobName)) {
-      throw new MillraceError('invalid', 'JOB_NAME', `job name '${jobName}' must be 1 to 64 letters, digits, '.', '_' or '-'`);
+      throw new MillraceError(
+        'invalid',
+        'JOB_NAME',
+        `job name '${jobName}' must be 1 to 64 letters, digits, '.', '_' or '-'`,
+      );
     }
     this.jobName = jobName;
   }

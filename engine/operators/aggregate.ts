@@ -53,7 +53,10 @@ export function mean<const C extends string>(column: C): Aggregate<NumberColumn<
   };
 }
 
-function extreme<const C extends string>(column: C, better: (a: number, b: number) => boolean): Aggregate<NumberColumn<C>, 'float64?'> {
+function extreme<const C extends string>(
+  column: C,
+  better: (a: number, b: number) => boolean,
+): Aggregate<NumberColumn<C>, 'float64?'> {
   return {
     type: 'float64?',
     lanes: 2,

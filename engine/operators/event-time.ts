@@ -1,5 +1,5 @@
 import type { Batch } from '../../base/columnar/index.js';
-import { type OperatorContext, type Operator, type Output } from './operator.js';
+import type { Operator, OperatorContext, Output } from './operator.js';
 
 /**
  * Bounded out-of-orderness watermarks (Akidau et al., VLDB 2015): after each batch, watermark = largest time seen -

@@ -1,6 +1,6 @@
 import type { Batch } from '../../base/columnar/index.js';
-import type { Operator, OperatorContext, Output } from './operator.js';
 import { seek } from '../../base/columnar/index.js';
+import type { Operator, OperatorContext, Output } from './operator.js';
 
 /** Rows in, rows out, one for one. */
 export class MapRows implements Operator {

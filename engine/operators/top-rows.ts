@@ -159,7 +159,8 @@ export class TopRows implements Operator {
       this.#options.ties.map((name) => view[name] as number | string),
     );
     const rank = new Uint8Array(by.length + ties.length);
-    for (let i = 0; i < by.length; i++) rank[i] = this.#options.order === 'desc' ? 255 - (by[i] as number) : (by[i] as number);
+    for (let i = 0; i < by.length; i++)
+      rank[i] = this.#options.order === 'desc' ? 255 - (by[i] as number) : (by[i] as number);
     rank.set(ties, by.length);
     return rank;
   }

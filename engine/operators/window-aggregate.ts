@@ -98,8 +98,8 @@ export class WindowAggregate implements Operator {
       const slot = table.find(timer.keyGroup, timer.hash, timer.key, timer.namespace);
       const key = extractor.decode(timer.key);
       for (let i = 0; i < this.#keys.length; i++) row[this.#keys[i] as string] = key[i];
-      row['windowStart'] = timer.namespace;
-      row['windowEnd'] = timer.namespace + this.#sizeMs;
+      row.windowStart = timer.namespace;
+      row.windowEnd = timer.namespace + this.#sizeMs;
       let lane = slot * table.lanes;
       for (const [name, aggregate] of this.#aggregates) {
         row[name] = aggregate.result(table.values, lane);

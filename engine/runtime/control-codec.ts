@@ -1,13 +1,13 @@
 import { Builder, ByteBuffer, type IGeneratedObject } from 'flatbuffers';
 import { MillraceError } from '../../base/index.js';
 import type { SegmentRef } from '../../checkpoint/index.js';
+import type { TaskCommand, TaskDeployment, TaskEvent, TaskPosition } from './deployment.js';
 import { ChannelT } from './generated/millrace/control/channel.js';
 import { Deploy, DeployT } from './generated/millrace/control/deploy.js';
 import { PartitionT } from './generated/millrace/control/partition.js';
 import { SegmentT } from './generated/millrace/control/segment.js';
-import { TaskCommand as TaskCommandTable, TaskCommandT } from './generated/millrace/control/task-command.js';
-import { TaskEvent as TaskEventTable, TaskEventT } from './generated/millrace/control/task-event.js';
-import type { TaskCommand, TaskDeployment, TaskEvent, TaskPosition } from './deployment.js';
+import { TaskCommandT, TaskCommand as TaskCommandTable } from './generated/millrace/control/task-command.js';
+import { TaskEventT, TaskEvent as TaskEventTable } from './generated/millrace/control/task-event.js';
 
 /** Packs one control.fbs table into bytes of its own. */
 export function pack(table: IGeneratedObject): Uint8Array {
@@ -21,7 +21,9 @@ export function unpack<T>(what: string, bytes: Uint8Array, read: (buffer: ByteBu
   try {
     return read(new ByteBuffer(bytes));
   } catch (cause) {
-    throw new MillraceError('corrupt', 'CONTROL_CORRUPT', `a ${what} message of ${bytes.length} bytes cannot be read`, { cause });
+    throw new MillraceError('corrupt', 'CONTROL_CORRUPT', `a ${what} message of ${bytes.length} bytes cannot be read`, {
+      cause,
+    });
   }
 }
 
@@ -57,7 +59,20 @@ export function encodeDeployment(d: TaskDeployment): Uint8Array {
   const finished = d.restore?.finished ?? false;
   const min = BigInt(d.minCheckpoint);
   return pack(
-    new DeployT(d.task, d.vertex, d.subtask, d.attempt, d.writer, d.epoch, partitions, channels, segments, position, finished, min),
+    new DeployT(
+      d.task,
+      d.vertex,
+      d.subtask,
+      d.attempt,
+      d.writer,
+      d.epoch,
+      partitions,
+      channels,
+      segments,
+      position,
+      finished,
+      min,
+    ),
   );
 }
 
@@ -93,7 +108,11 @@ export function decodeDeployment(bytes: Uint8Array): TaskDeployment {
     restore:
       position === ''
         ? undefined
-        : { position: JSON.parse(position) as TaskPosition, segments: t.segments.map(segmentFromTable), finished: t.finished },
+        : {
+            position: JSON.parse(position) as TaskPosition,
+            segments: t.segments.map(segmentFromTable),
+            finished: t.finished,
+          },
     minCheckpoint: Number(t.minCheckpoint),
   };
 }

@@ -75,7 +75,12 @@ export interface SinkTransaction {
 export type TaskEvent = { readonly task: string; readonly attempt: number } & (
   | { readonly kind: 'running' }
   /** Snapshot taken; `held`: a segment lies at the daemon. */
-  | { readonly kind: 'acknowledged'; readonly checkpoint: number; readonly position: TaskPosition; readonly held: boolean }
+  | {
+      readonly kind: 'acknowledged';
+      readonly checkpoint: number;
+      readonly position: TaskPosition;
+      readonly held: boolean;
+    }
   /** END went out; nothing runs any more but the sink's commits. */
   | { readonly kind: 'finished'; readonly position: TaskPosition }
   | { readonly kind: 'failed'; readonly error: string }

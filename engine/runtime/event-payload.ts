@@ -22,6 +22,7 @@ export function readWatermark(bytes: Uint8Array): number {
 }
 
 function view(bytes: Uint8Array): DataView {
-  if (bytes.length !== 8) throw new MillraceError('corrupt', 'EVENT_CORRUPT', `an event has ${bytes.length} bytes instead of 8`);
+  if (bytes.length !== 8)
+    throw new MillraceError('corrupt', 'EVENT_CORRUPT', `an event has ${bytes.length} bytes instead of 8`);
   return new DataView(bytes.buffer, bytes.byteOffset, 8);
 }

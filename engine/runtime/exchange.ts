@@ -1,4 +1,11 @@
-import { type Batch, BatchBuilder, type CompiledSchema, KeyExtractor, keyGroupOf, subtaskOfKeyGroup } from '../../base/columnar/index.js';
+import {
+  type Batch,
+  BatchBuilder,
+  type CompiledSchema,
+  KeyExtractor,
+  keyGroupOf,
+  subtaskOfKeyGroup,
+} from '../../base/columnar/index.js';
 import type { BufferKind, ResultPartitionWriter } from '../../shuffle/index.js';
 import { KEY_GROUPS, type Partitioning } from '../graph/index.js';
 import { BATCH_BYTES, BATCH_ROWS } from './operator-chain.js';
@@ -29,8 +36,13 @@ export class Exchange {
     const width = options.partition.descriptor.subpartitions;
     this.#extractor = partitioning.kind === 'hash' ? new KeyExtractor(schema, partitioning.columns) : undefined;
     const builders = this.#extractor === undefined ? 0 : width;
-    this.#builders = Array.from({ length: builders }, () => new BatchBuilder(schema, { rowsMax: BATCH_ROWS, bytesMax: BATCH_BYTES }));
-    this.#subtaskOf = Uint16Array.from({ length: KEY_GROUPS }, (_, group) => subtaskOfKeyGroup(group, KEY_GROUPS, width));
+    this.#builders = Array.from(
+      { length: builders },
+      () => new BatchBuilder(schema, { rowsMax: BATCH_ROWS, bytesMax: BATCH_BYTES }),
+    );
+    this.#subtaskOf = Uint16Array.from({ length: KEY_GROUPS }, (_, group) =>
+      subtaskOfKeyGroup(group, KEY_GROUPS, width),
+    );
   }
 
   batch(batch: Batch): void {

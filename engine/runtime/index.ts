@@ -1,8 +1,8 @@
 /** Tasks, slots and workers; and the messages they exchange with the scheduler and the daemon. */
 export { decodeTaskEvent, encodeDeployment, encodeTaskCommand, pack, text, unpack } from './control-codec.js';
 export type { TaskChannel, TaskCommand, TaskDeployment, TaskEvent, TaskPosition, TaskRestore } from './deployment.js';
-export { decodeProgress, decodeRegisterSlot, decodeRegisterWorker, type TaskProgress } from './registration-codec.js';
 export { type JobArtefact, loadJob } from './job-loader.js';
+export { decodeProgress, decodeRegisterSlot, decodeRegisterWorker, type TaskProgress } from './registration-codec.js';
 export {
   decodeFetch,
   decodeForget,

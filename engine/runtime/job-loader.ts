@@ -33,7 +33,11 @@ async function importJob(bundle: string): Promise<JobDefinition> {
   }
   const exported = module.default as Partial<JobDefinition> | undefined;
   if (exported?.kind !== 'millrace-job' || typeof exported.build !== 'function') {
-    throw new MillraceError('invalid', 'JOB_MISSING', "the job file has no default export made with job('name', (j) => ...)");
+    throw new MillraceError(
+      'invalid',
+      'JOB_MISSING',
+      "the job file has no default export made with job('name', (j) => ...)",
+    );
   }
   return exported as JobDefinition;
 }
@@ -41,5 +45,7 @@ async function importJob(bundle: string): Promise<JobDefinition> {
 function jobFailed(thrown: unknown): MillraceError {
   if (thrown instanceof MillraceError) return thrown;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  return new MillraceError('invalid', 'JOB_FAILED', `the job file failed: ${message.split('\n')[0]}`, { cause: thrown });
+  return new MillraceError('invalid', 'JOB_FAILED', `the job file failed: ${message.split('\n')[0]}`, {
+    cause: thrown,
+  });
 }

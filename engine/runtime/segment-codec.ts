@@ -34,7 +34,13 @@ export function decodeHold(message: Uint8Array): HoldRequest {
   }
   const table = unpack('hold', message.subarray(4, 4 + length), (buffer) => Hold.getRootAsHold(buffer).unpack());
   const bytes = message.subarray(4 + length);
-  return { task: text(table.task), attempt: table.attempt, checkpoint: Number(table.checkpoint), full: table.full, bytes };
+  return {
+    task: text(table.task),
+    attempt: table.attempt,
+    checkpoint: Number(table.checkpoint),
+    full: table.full,
+    bytes,
+  };
 }
 
 export function encodeFetch(ref: SegmentRef): Uint8Array {
@@ -70,7 +76,9 @@ export function encodePersisted(segments: ReadonlyMap<string, SegmentRef>): Uint
 
 export function decodePersisted(message: Uint8Array): Map<string, SegmentRef> {
   const table = unpack('persisted', message, (buffer) => Persisted.getRootAsPersisted(buffer).unpack());
-  return new Map(table.tasks.flatMap(({ task, segment }) => (segment === null ? [] : [[text(task), segmentFromTable(segment)]])));
+  return new Map(
+    table.tasks.flatMap(({ task, segment }) => (segment === null ? [] : [[text(task), segmentFromTable(segment)]])),
+  );
 }
 
 export interface ForgetRequest {

@@ -40,7 +40,8 @@ export class SinkTransactions {
   /** The checkpoint is complete: commits what was closed by its barrier or an earlier one. */
   commit(checkpoint: number): Promise<void> {
     return this.#inOrder(async () => {
-      for (const { transaction } of this.#open.filter((open) => open.checkpoint <= checkpoint)) await this.#writer.commit(transaction);
+      for (const { transaction } of this.#open.filter((open) => open.checkpoint <= checkpoint))
+        await this.#writer.commit(transaction);
       this.#open = this.#open.filter((open) => open.checkpoint > checkpoint);
     });
   }

@@ -1,10 +1,10 @@
-import { keyGroupRange } from '../../base/columnar/index.js';
 import type { CompiledSchema } from '../../base/columnar/index.js';
+import { keyGroupRange } from '../../base/columnar/index.js';
 import { MillraceError } from '../../base/index.js';
 import type { StateStore } from '../../statestore/index.js';
 import type { SinkWriter } from '../connectors/index.js';
-import type { Operator, Output } from '../operators/index.js';
 import { type JobVertex, KEY_GROUPS, type StreamNode } from '../graph/index.js';
+import type { Operator, Output } from '../operators/index.js';
 import type { TaskDeployment } from './deployment.js';
 import { type ChainEnd, OperatorChain } from './operator-chain.js';
 import { SinkTransactions } from './sink-transactions.js';
@@ -59,7 +59,11 @@ export async function openTask(
   return { state, chain, inputs, source, outputs, sink };
 }
 
-async function restoreState(vertex: JobVertex, deployment: TaskDeployment, environment: TaskEnvironment): Promise<StateStore> {
+async function restoreState(
+  vertex: JobVertex,
+  deployment: TaskDeployment,
+  environment: TaskEnvironment,
+): Promise<StateStore> {
   const state = environment.createState(keyGroupRange(deployment.subtask, KEY_GROUPS, vertex.parallelism));
   const refs = deployment.restore?.segments ?? [];
   if (refs.length > 0) state.restore(await Promise.all(refs.map((ref) => environment.segments.fetch(ref))));
@@ -106,7 +110,11 @@ async function openSource(
   return new SourceInput({ reader, schema: node.schema, clock: environment.clock, rowsPerSecond, wake });
 }
 
-async function openInputs(vertex: JobVertex, deployment: TaskDeployment, environment: TaskEnvironment): Promise<TaskInputs> {
+async function openInputs(
+  vertex: JobVertex,
+  deployment: TaskDeployment,
+  environment: TaskEnvironment,
+): Promise<TaskInputs> {
   const live = deployment.channels.filter((channel) => !channel.ended);
   const gate = await environment.shuffle.openGate(live.map((channel) => channel.descriptor));
   return new TaskInputs({

@@ -1,5 +1,5 @@
-import { MillraceError, type Timer, yieldTurn } from '../../base/index.js';
 import { Batch } from '../../base/columnar/index.js';
+import { MillraceError, type Timer, yieldTurn } from '../../base/index.js';
 import type { JobEdge, JobVertex } from '../graph/index.js';
 import type { TaskCommand, TaskDeployment, TaskPosition } from './deployment.js';
 import {
@@ -59,7 +59,8 @@ export class Task {
 
   /** Takes effect before the next step. */
   command(command: TaskCommand): void {
-    if (command.kind === 'cancel') this.#phase = this.#phase === 'done' || this.#phase === 'failed' ? this.#phase : 'cancelled';
+    if (command.kind === 'cancel')
+      this.#phase = this.#phase === 'done' || this.#phase === 'failed' ? this.#phase : 'cancelled';
     else this.#commands.push(command);
     this.#wake();
   }
@@ -156,7 +157,8 @@ export class Task {
         const edge = this.#edge(channel.edge);
         const at = this.#vertex.nodes.findIndex((node) => node.id === edge.toNode);
         const schema = this.#environment.graph.vertices[edge.from]?.nodes.at(-1)?.schema;
-        if (schema === undefined) throw new MillraceError('internal', 'EDGE_UNKNOWN', `edge ${edge.id} has no producer`);
+        if (schema === undefined)
+          throw new MillraceError('internal', 'EDGE_UNKNOWN', `edge ${edge.id} has no producer`);
         const seq = buffer.seq;
         this.counters.rowsIn += buffer.rows;
         parts.chain.batch(at, edge.toInput, Batch.decode(schema, buffer.bytes));
@@ -304,9 +306,12 @@ export class Task {
         const blocked = !parts.outputs.available;
         const pending = parts.sink?.pending;
         if (pending !== undefined) pending.then(resolve, resolve);
-        else if (blocked) this.#outputWait ??= parts.outputs.whenAvailable(WAIT_MS_MAX).finally(() => this.#outputReady());
-        else if (parts.inputs !== undefined) this.#inputWait ??= parts.inputs.whenAvailable(WAIT_MS_MAX).finally(() => this.#inputReady());
-        else if (parts.source !== undefined && parts.source.delayMs > 0) waitMs = Math.min(waitMs, parts.source.delayMs);
+        else if (blocked)
+          this.#outputWait ??= parts.outputs.whenAvailable(WAIT_MS_MAX).finally(() => this.#outputReady());
+        else if (parts.inputs !== undefined)
+          this.#inputWait ??= parts.inputs.whenAvailable(WAIT_MS_MAX).finally(() => this.#inputReady());
+        else if (parts.source !== undefined && parts.source.delayMs > 0)
+          waitMs = Math.min(waitMs, parts.source.delayMs);
       }
       timer = clock.schedule(waitMs, resolve);
     });
@@ -331,7 +336,8 @@ export class Task {
 
   #edge(id: number): JobEdge {
     const edge = this.#vertex.inputs.find((input) => input.id === id);
-    if (edge === undefined) throw new MillraceError('internal', 'EDGE_UNKNOWN', `task ${this.deployment.task} has no input edge ${id}`);
+    if (edge === undefined)
+      throw new MillraceError('internal', 'EDGE_UNKNOWN', `task ${this.deployment.task} has no input edge ${id}`);
     return edge;
   }
 
@@ -346,7 +352,8 @@ export class Task {
     if (parts === undefined) return;
     const closing = [parts.inputs?.close(), parts.outputs.close(), parts.source?.close(), parts.sink?.close()];
     for (const result of await Promise.allSettled(closing)) {
-      if (result.status === 'rejected') this.#environment.logger.debug({ error: String(result.reason) }, 'closing a task');
+      if (result.status === 'rejected')
+        this.#environment.logger.debug({ error: String(result.reason) }, 'closing a task');
     }
   }
 }

@@ -170,7 +170,10 @@ export class SchedulerDriver {
         );
       }
       case 'forget':
-        daemon.notify(SERVICE.forget, encodeForget({ checkpoint: effect.checkpoint, epoch, completed: effect.completed }));
+        daemon.notify(
+          SERVICE.forget,
+          encodeForget({ checkpoint: effect.checkpoint, epoch, completed: effect.completed }),
+        );
         if (effect.completed) this.#collect(store);
         return;
       case 'trim':
@@ -249,7 +252,11 @@ export class SchedulerDriver {
       .catch((error) => logger.warn({ error: String(error) }, 'collecting old checkpoints'));
   }
 
-  #answer<T>(work: Promise<T>, done: (result: T) => SchedulerEvent, failed: (error: SerializedError) => SchedulerEvent): void {
+  #answer<T>(
+    work: Promise<T>,
+    done: (result: T) => SchedulerEvent,
+    failed: (error: SerializedError) => SchedulerEvent,
+  ): void {
     work.then(
       (result) => this.dispatch(done(result)),
       (thrown) => this.dispatch(failed(MillraceError.from(thrown).toJSON())),
@@ -288,7 +295,9 @@ export class SchedulerDriver {
     this.#over = true;
     this.#checkpointTimer?.cancel();
     this.#slotTimer?.cancel();
-    void this.#collecting.then(() => this.#resolveEnded(error === undefined ? undefined : MillraceError.fromJSON(error)));
+    void this.#collecting.then(() =>
+      this.#resolveEnded(error === undefined ? undefined : MillraceError.fromJSON(error)),
+    );
   }
 }
 

@@ -38,7 +38,11 @@ export type SchedulerEffect =
   | { readonly kind: 'deploy'; readonly slot: SlotId; readonly deployment: TaskDeployment }
   | { readonly kind: 'command'; readonly slot: SlotId; readonly command: TaskCommand }
   /** Store the held segments of these tasks. Answer: `persisted` or `persistFailed`. */
-  | { readonly kind: 'persist'; readonly checkpoint: number; readonly tasks: readonly { readonly task: string; readonly attempt: number }[] }
+  | {
+      readonly kind: 'persist';
+      readonly checkpoint: number;
+      readonly tasks: readonly { readonly task: string; readonly attempt: number }[];
+    }
   /** The daemon need not hold this checkpoint's segments any longer: it is complete, or never will be. */
   | { readonly kind: 'forget'; readonly checkpoint: number; readonly completed: boolean }
   /** Move HEAD. Answer: `published` or `publishFailed`. */
@@ -52,8 +56,18 @@ export type SchedulerEffect =
   | { readonly kind: 'ended'; readonly error: SerializedError | undefined };
 
 export type SchedulerNote =
-  | { readonly what: 'restarting'; readonly tasks: readonly string[]; readonly survivors: number; readonly cause: string }
+  | {
+      readonly what: 'restarting';
+      readonly tasks: readonly string[];
+      readonly survivors: number;
+      readonly cause: string;
+    }
   | { readonly what: 'running'; readonly tasks: number; readonly afterRestart: boolean }
   | { readonly what: 'checkpointTriggered'; readonly checkpoint: number }
-  | { readonly what: 'checkpointCompleted'; readonly checkpoint: number; readonly bytes: number; readonly final: boolean }
+  | {
+      readonly what: 'checkpointCompleted';
+      readonly checkpoint: number;
+      readonly bytes: number;
+      readonly final: boolean;
+    }
   | { readonly what: 'checkpointAborted'; readonly checkpoint: number; readonly cause: string };

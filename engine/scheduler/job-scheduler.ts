@@ -82,8 +82,18 @@ export class JobScheduler {
   }
 
   /** Attempts and phases, for people. */
-  get tasks(): readonly { readonly task: string; readonly name: string; readonly attempt: number; readonly phase: string }[] {
-    return [...this.#tasks.values()].map((t) => ({ task: t.name, name: t.vertex.name, attempt: t.attempt, phase: t.phase }));
+  get tasks(): readonly {
+    readonly task: string;
+    readonly name: string;
+    readonly attempt: number;
+    readonly phase: string;
+  }[] {
+    return [...this.#tasks.values()].map((t) => ({
+      task: t.name,
+      name: t.vertex.name,
+      attempt: t.attempt,
+      phase: t.phase,
+    }));
   }
 
   #on(event: SchedulerEvent): void {
@@ -139,7 +149,9 @@ export class JobScheduler {
   #slotsOverdue(): void {
     if (this.#slots.complete) return;
     if (this.#slots.empty) {
-      return this.#end(new MillraceError('unavailable', 'NO_SLOTS', 'no worker is left, and none came back in time').toJSON());
+      return this.#end(
+        new MillraceError('unavailable', 'NO_SLOTS', 'no worker is left, and none came back in time').toJSON(),
+      );
     }
     this.#slots.assign(true);
     if (this.#started) this.#deployPrepared();
@@ -154,7 +166,9 @@ export class JobScheduler {
     if (!this.#slots.complete) this.#effects.push({ kind: 'awaitSlots' });
     // What was not deployed yet finds its new slot when it is. What a finished task without a sink sent is kept by the
     // shuffle service; nothing of it has to run again.
-    const failed = lost.filter(({ phase, hasSink }) => phase === 'deployed' || phase === 'running' || (phase === 'finished' && hasSink));
+    const failed = lost.filter(
+      ({ phase, hasSink }) => phase === 'deployed' || phase === 'running' || (phase === 'finished' && hasSink),
+    );
     const error = new MillraceError('unavailable', 'SLOT_LOST', `slot ${slots.join(', ')}: ${reason}`).toJSON();
     if (failed.length > 0) {
       this.#fail(
@@ -210,8 +224,11 @@ export class JobScheduler {
       return;
     }
     const tasks = [...this.#tasks.values()];
-    const settled = tasks.every((task) => task.phase === 'running' || task.phase === 'finished' || task.phase === 'done');
-    if (this.#started && settled && tasks.some((task) => task.isSource && task.phase === 'running')) this.#trigger(nowMs);
+    const settled = tasks.every(
+      (task) => task.phase === 'running' || task.phase === 'finished' || task.phase === 'done',
+    );
+    if (this.#started && settled && tasks.some((task) => task.isSource && task.phase === 'running'))
+      this.#trigger(nowMs);
     else if (this.#started && settled) this.#finalCheckpoint();
   }
 
@@ -226,7 +243,7 @@ export class JobScheduler {
 
   /** After the last END there is no barrier any more: the finished snapshots alone make the final checkpoint. */
   #finalCheckpoint(): void {
-    if (this.#pending !== undefined || this.#latest?.final === true) return;
+    if (this.#ended || this.#pending !== undefined || this.#latest?.final === true) return;
     if (![...this.#tasks.values()].every((task) => task.phase === 'finished' || task.phase === 'done')) return;
     const checkpoint = this.#nextCheckpoint++;
     this.#pending = new PendingCheckpoint(checkpoint, 0);
@@ -273,7 +290,8 @@ export class JobScheduler {
       const added = snapshot.segments.filter((ref) => !task.segments.includes(ref));
       bytes += added.reduce((total, ref) => total + ref.length, 0);
       task.segments = snapshot.segments;
-      this.#trim(task, pending.position(task.name));
+      // Of a task that was done before, all is trimmed; or, after a resume, there never was a log.
+      if (task.phase !== 'done') this.#trim(task, pending.position(task.name));
       this.#command(task, { kind: 'completed', checkpoint: pending.id, finished: snapshot.finished });
       if (snapshot.finished && !task.hasSink) task.phase = 'done';
     }
@@ -313,7 +331,8 @@ export class JobScheduler {
     // Bad input stays bad; a fenced leader must not go on.
     if (error.kind === 'invalid' || this.#restarts > this.#options.restartsMax) return this.#end(error);
     this.#abort(`${names.join(', ')} failed`);
-    const lost = error.code === 'PARTITION_LOST' ? this.#producerOf(String(error.context['partition'] ?? '')) : undefined;
+    const lost =
+      error.code === 'PARTITION_LOST' ? this.#producerOf(String(error.context.partition ?? '')) : undefined;
     const region = failureRegion(this.#graph, this.#tasks, lost === undefined ? names : [...names, lost]);
     const restarted: string[] = [];
     for (const name of region) {
@@ -391,7 +410,9 @@ export class JobScheduler {
     for (const edge of task.vertex.inputs) {
       for (const subtask of producersOf(this.#graph, edge, task.subtask)) {
         const producer = this.#tasks.get(`v${edge.from}.${subtask}`) as TaskState;
-        const saved = task.restore?.position.inputs.find((input) => input.edge === edge.id && input.producer === subtask);
+        const saved = task.restore?.position.inputs.find(
+          (input) => input.edge === edge.id && input.producer === subtask,
+        );
         // The snapshot's position counts in the log it was taken from; a producer restarted since then has a new one, which begins there.
         const sameLog = saved !== undefined && this.#attemptsAtLatest.get(producer.name) === producer.attempt;
         channels.push({
@@ -430,7 +451,8 @@ export class JobScheduler {
 
   #producerOf(partition: string): string | undefined {
     for (const task of this.#tasks.values()) {
-      for (const edge of task.vertex.outputs) if (partitionId(this.#options.jobId, task, edge) === partition) return task.name;
+      for (const edge of task.vertex.outputs)
+        if (partitionId(this.#options.jobId, task, edge) === partition) return task.name;
     }
     return undefined;
   }
@@ -443,7 +465,12 @@ export class JobScheduler {
   }
 
   #noteRunning(): void {
-    if ([...this.#tasks.values()].some((task) => task.phase === 'preparing' || task.phase === 'prepared' || task.phase === 'deployed')) return;
+    if (
+      [...this.#tasks.values()].some(
+        (task) => task.phase === 'preparing' || task.phase === 'prepared' || task.phase === 'deployed',
+      )
+    )
+      return;
     if (this.#allRunning) return;
     this.#allRunning = true;
     this.#note({ what: 'running', tasks: this.#tasks.size, afterRestart: this.#restarting });
@@ -455,14 +482,17 @@ export class JobScheduler {
   }
 
   #endWhenDone(): void {
-    if (this.#latest?.final === true && [...this.#tasks.values()].every((task) => task.phase === 'done')) this.#end(undefined);
+    if (this.#latest?.final === true && [...this.#tasks.values()].every((task) => task.phase === 'done'))
+      this.#end(undefined);
   }
 
   #end(error: SerializedError | undefined): void {
     if (this.#ended) return;
     this.#ended = true;
     for (const task of this.#tasks.values()) this.#command(task, { kind: 'cancel' });
-    const writers = [...this.#tasks.values()].filter((task) => task.attempt > 0).map((task) => writerId(this.#options.jobId, task));
+    const writers = [...this.#tasks.values()]
+      .filter((task) => task.attempt > 0)
+      .map((task) => writerId(this.#options.jobId, task));
     this.#effects.push({ kind: 'release', writers }, { kind: 'ended', error });
   }
 }

@@ -27,12 +27,14 @@ export class PendingCheckpoint {
 
   /** The first acknowledgement of a task stands. */
   acknowledge(task: TaskState, position: TaskPosition, held: boolean): void {
-    if (!this.#acks.has(task.name)) this.#acks.set(task.name, { attempt: task.attempt, position, held, finished: false });
+    if (!this.#acks.has(task.name))
+      this.#acks.set(task.name, { attempt: task.attempt, position, held, finished: false });
   }
 
   /** True when every task has acknowledged, or finished before it could: then its finished snapshot counts. */
   collected(tasks: ReadonlyMap<string, TaskState>): boolean {
-    for (const task of tasks.values()) if (!this.#acks.has(task.name) && task.finishedPosition === undefined) return false;
+    for (const task of tasks.values())
+      if (!this.#acks.has(task.name) && task.finishedPosition === undefined) return false;
     for (const task of tasks.values()) {
       const position = task.finishedPosition;
       if (this.#acks.has(task.name) || position === undefined) continue;
@@ -71,7 +73,11 @@ export class PendingCheckpoint {
           if (read?.ended === true && this.isFinished(taskName(edge.from, producer))) continue;
           if (sent === undefined || read === undefined || sent.seq !== read.seq || sent.chain !== read.chain) {
             const told = `${taskName(edge.from, producer)} sent ${sent?.seq} (${sent?.chain}), ${taskName(edge.to, consumer)} read ${read?.seq} (${read?.chain})`;
-            throw new MillraceError('internal', 'CHECKPOINT_INCONSISTENT', `checkpoint ${this.id}, edge ${edge.id}: ${told}`);
+            throw new MillraceError(
+              'internal',
+              'CHECKPOINT_INCONSISTENT',
+              `checkpoint ${this.id}, edge ${edge.id}: ${told}`,
+            );
           }
         }
       }

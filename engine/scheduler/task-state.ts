@@ -79,13 +79,20 @@ export function producersOf(graph: JobGraph, edge: JobEdge, consumerSubtask: num
 }
 
 /** The subpartition, and which of its consumers, a consumer subtask reads along an edge. */
-export function subpartitionFor(edge: JobEdge, consumerSubtask: number): { readonly subpartition: number; readonly consumer: number } {
+export function subpartitionFor(
+  edge: JobEdge,
+  consumerSubtask: number,
+): { readonly subpartition: number; readonly consumer: number } {
   if (edge.partitioning.kind === 'broadcast') return { subpartition: 0, consumer: consumerSubtask };
   return { subpartition: edge.partitioning.kind === 'forward' ? 0 : consumerSubtask, consumer: 0 };
 }
 
 /** The failed tasks and all that consumed from them: what rolls back together. Producers stay: what they sent since the checkpoint is retained. */
-export function failureRegion(graph: JobGraph, tasks: ReadonlyMap<string, TaskState>, failed: Iterable<string>): Set<string> {
+export function failureRegion(
+  graph: JobGraph,
+  tasks: ReadonlyMap<string, TaskState>,
+  failed: Iterable<string>,
+): Set<string> {
   const region = new Set<string>();
   const queue = [...failed];
   for (let name = queue.pop(); name !== undefined; name = queue.pop()) {
