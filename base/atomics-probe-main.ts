@@ -9,10 +9,17 @@ const memory = mappedMemory({ folder });
 const shared = await memory.open(name, 'write');
 const reading = await memory.open(name, 'read');
 
-/** Spins: the probing side is at work at the same time, and is killing this process if it takes too long. */
+const parent = process.ppid;
+
+/**
+ * Spins: the probing side is at work at the same time, and kills this process if it takes too long. When it was killed
+ * itself it cannot: this process then has another parent.
+ */
 function waitFor(longs: BigUint64Array, word: number): void {
   const deadline = performance.now() + DEADLINE_MS;
-  while (Atomics.load(longs, word) === 0n) if (performance.now() > deadline) process.exit(1);
+  while (Atomics.load(longs, word) === 0n) {
+    if (process.ppid !== parent || performance.now() > deadline) process.exit(1);
+  }
 }
 
 // Both pages are touched before anything is published, so that a stale private page would show.
