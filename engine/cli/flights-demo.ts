@@ -1,13 +1,12 @@
-import { mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { nodeDisk } from '../../base/index.js';
+import { claimRunFolder, nodeDisk, releaseRunFolder, systemRandom } from '../../base/index.js';
 import { readJsonLines } from '../connectors/index.js';
 import { compareLines, expectedFlights } from '../examples/flights-check.js';
-import type { ClusterFlags } from './run-options.js';
 import { JobRun } from './job-run.js';
 import { openProgress, type Progress } from './progress.js';
+import type { ClusterFlags } from './run-options.js';
 
 /** What `npm start -- --json` prints. */
 export interface FlightsResult {
@@ -42,15 +41,14 @@ export class FlightsDemo {
   readonly #options: FlightsDemoOptions;
   readonly #temporary: string | undefined;
   readonly #out: string;
-  #run: JobRun | undefined;
+  #starting: Promise<JobRun | undefined> = Promise.resolve(undefined);
   #progress: Progress | undefined;
-  #closed = false;
   #killed: string | undefined;
 
   constructor(options: FlightsDemoOptions) {
     this.#options = options;
     const { stateDir } = options.flags;
-    this.#temporary = stateDir === undefined ? mkdtempSync(join(tmpdir(), 'millrace-out-')) : undefined;
+    this.#temporary = stateDir === undefined ? claimRunFolder(tmpdir(), `out-${systemRandom().nonce()}`) : undefined;
     this.#out = join(this.#temporary ?? resolve(stateDir as string), 'out');
   }
 
@@ -58,7 +56,7 @@ export class FlightsDemo {
     const { flags, jobFile } = this.#options;
     const quiet = flags.json === true && process.stderr.isTTY !== true;
     const startedMs = performance.now();
-    const run = await JobRun.start({
+    const starting = JobRun.start({
       jobFile,
       params: { rows: String(flags.rows), rate: String(flags.rate), out: this.#out },
       workers: flags.workers,
@@ -69,8 +67,8 @@ export class FlightsDemo {
       memoryDir: flags.shmDir,
       logLevel: flags.logLevel,
     });
-    this.#run = run;
-    if (this.#closed) await run.close();
+    this.#starting = starting.catch(() => undefined);
+    const run = await starting;
     this.#progress = openProgress(flags.rows, quiet);
     this.#tell(run);
     const error = await this.#watch(run);
@@ -82,17 +80,19 @@ export class FlightsDemo {
 
   /** Ends whatever runs and removes what is temporary. */
   async close(): Promise<void> {
-    this.#closed = true;
     this.#progress?.stop();
-    await this.#run?.close();
-    if (this.#temporary !== undefined) rmSync(this.#temporary, { recursive: true, force: true });
+    const run = await this.#starting;
+    await run?.close();
+    if (this.#temporary !== undefined) releaseRunFolder(this.#temporary);
   }
 
   #tell(run: JobRun): void {
     run.onNote((note) => {
       if (note.what === 'restarting') {
         const stay = note.survivors === 0 ? '' : `, ${note.survivors} go on undisturbed`;
-        this.#progress?.say(`failure: ${note.cause}; ${note.tasks.length} tasks restart from the last checkpoint${stay}`);
+        this.#progress?.say(
+          `failure: ${note.cause}; ${note.tasks.length} tasks restart from the last checkpoint${stay}`,
+        );
       }
       if (note.what === 'running' && note.afterRestart) {
         this.#progress?.say(`recovered: every task runs again after ${run.recoveries.at(-1)?.durationMs} ms`);
@@ -161,7 +161,9 @@ export class FlightsDemo {
     for (const row of worst) {
       const hour = String(row['windowStart']).slice(0, 13).replace('T', ' ');
       const delay = Number(row['meanDelay']).toFixed(0).padStart(4);
-      say(`  ${hour}h  ${String(row['origin']).padEnd(4)} ${delay} min late on average, ${row['flights']} flights  ${row['name']}`);
+      say(
+        `  ${hour}h  ${String(row['origin']).padEnd(4)} ${delay} min late on average, ${row['flights']} flights  ${row['name']}`,
+      );
     }
     if (this.#killed !== undefined) {
       say(`\nKilled: worker ${this.#killed}. Recovery: ${result.recoveryMs} ms to every task running again.`);

@@ -31,7 +31,9 @@ const demo = new FlightsDemo({
   jobFile: fileURLToPath(new URL('../../../engine/examples/flights.ts', import.meta.url)),
   flags,
 });
+let interrupted = false;
 const restore = onInterrupt(async (signal) => {
+  interrupted = true;
   await demo.close();
   process.stderr.write(`\n${signal}: stopped; nothing is left running\n`);
 }, EXIT_INTERRUPTED);
@@ -40,6 +42,8 @@ try {
   if (flags.json === true) process.stdout.write(`${JSON.stringify(result)}\n`);
   process.exitCode = result.ok ? 0 : EXIT_FAILURE;
 } catch (thrown) {
+  // What an interrupted run dies of is no news.
+  if (interrupted) await new Promise(() => {});
   process.stderr.write(`${errorLine(thrown)}\n`);
   if (flags.json === true)
     process.stdout.write(

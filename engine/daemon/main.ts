@@ -13,11 +13,18 @@ import { Daemon, type DaemonSettings } from './daemon.js';
 import { daemonMemory } from './daemon-memory.js';
 
 /** The daemon process of an embedded run. Ends on SIGTERM, or when the run that owns it is gone: then it tidies up after it. */
-const settings = (await readSettings()) as DaemonSettings;
+let runFolders: readonly string[] = [];
 onParentGone(() => {
-  for (const folder of settings.runFolders) rmSync(folder, { recursive: true, force: true });
-  process.exit(0);
+  try {
+    // Retries: a file may be in the making.
+    for (const folder of runFolders) rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+  } finally {
+    // What is left the next start sweeps.
+    process.exit(0);
+  }
 });
+const settings = (await readSettings()) as DaemonSettings;
+runFolders = settings.runFolders;
 const clock = systemClock();
 const daemon = await Daemon.open({
   settings,
