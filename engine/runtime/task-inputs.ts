@@ -133,6 +133,8 @@ export class TaskInputs {
       return { kind: 'declined', checkpoint };
     }
     if (this.#aligning !== undefined && this.#aligning.checkpoint !== checkpoint) this.#resumeAligning();
+    // A newer barrier proves that all older checkpoints are dead, before the scheduler's word of it may have come: theirs are skipped.
+    this.#abortedUpTo = checkpoint - 1;
     this.#aligning ??= { checkpoint, arrived: new Set() };
     this.#aligning.arrived.add(index);
     this.#gate.pause(gateChannel);

@@ -45,6 +45,8 @@ export class Task {
   #outputWait: Promise<void> | undefined;
   #rowsHeldSince: number | undefined;
   #lastCheckpoint: number;
+  /** Settles when every snapshot taken so far is stored and reported. */
+  #acknowledged: Promise<unknown> = Promise.resolve();
 
   constructor(deployment: TaskDeployment, environment: TaskEnvironment) {
     const vertex = environment.graph.vertices[deployment.vertex];
@@ -244,7 +246,10 @@ export class Task {
       if (held) await this.#environment.segments.hold(task, attempt, checkpoint, segment);
       this.#report({ kind: 'acknowledged', checkpoint, position: { ...position, transactions: open }, held });
     };
-    stored().catch((error) => this.#fail(error));
+    const before = this.#acknowledged;
+    this.#acknowledged = stored()
+      .then(() => before)
+      .catch((error) => this.#fail(error));
   }
 
   /** All inputs have ended and all is emitted: END out, last transaction closed. */
@@ -255,8 +260,9 @@ export class Task {
     this.#phase = 'finished';
     const position = this.#position(parts);
     const transactions = parts.sink?.preCommit(this.#lastCheckpoint + 1) ?? Promise.resolve([]);
-    transactions.then(
-      (open) => this.#report({ kind: 'finished', position: { ...position, transactions: open } }),
+    // After all acknowledgements: a finished snapshot would stand in for one still under way, and its positions lie past that barrier.
+    Promise.all([transactions, this.#acknowledged]).then(
+      ([open]) => this.#report({ kind: 'finished', position: { ...position, transactions: open } }),
       (error) => this.#fail(error),
     );
   }

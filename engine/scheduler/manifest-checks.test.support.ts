@@ -28,6 +28,9 @@ export function tasksIn(manifest: Manifest): Map<string, TaskInHead> {
  * checkpoint's barrier, or after END when the producer had finished. Says nothing by itself of who may acknowledge.
  */
 export function checkConsistent(graph: JobGraph, logs: SimulatedLogs, manifest: Manifest): void {
+  for (const { task, segments } of manifest.tasks) {
+    assert.ok(!segments.slice(1).some(({ full }) => full), `${task}: a full segment replaces those before it`);
+  }
   const tasks = tasksIn(manifest);
   const names = graph.vertices.flatMap(({ id, parallelism }) =>
     Array.from({ length: parallelism }, (_, subtask) => `v${id}.${subtask}`),
