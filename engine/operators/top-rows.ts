@@ -77,7 +77,9 @@ export class TopRows implements Operator {
     const time = batch.column(batch.schema.indexOf(this.#options.time.column));
     const view = batch.rowView() as unknown as Record<string, number | string | boolean | null>;
     for (let i = 0; i < batch.rows; i++) {
-      const at = (time.get(i) as number) - this.#options.time.minusMs;
+      const value = time.get(i) as number | null;
+      if (value === null) continue;
+      const at = value - this.#options.time.minusMs;
       if (at <= this.#watermark) {
         counters.lateDropped++;
         continue;
