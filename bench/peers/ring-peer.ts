@@ -12,7 +12,11 @@ import { servePeer } from '../peer.js';
 const WRITTEN = 0;
 const READ = 16;
 const HEADER_BYTES = 128;
-const SPINS_MAX = 2_000;
+const SPINS_MAX = 200;
+const SLEEP_MS = 0.1;
+
+/** Nobody wakes it. */
+const asleep = new Int32Array(new SharedArrayBuffer(4));
 
 interface Ring {
   readonly words: Int32Array;
@@ -35,23 +39,23 @@ servePeer({
       }),
     };
   },
-  async produce({ buffers, bufferBytes }: { buffers: number; bufferBytes: number }): Promise<void> {
+  produce({ buffers, bufferBytes }: { buffers: number; bufferBytes: number }): void {
     const { words, checksums, slots } = ring as Ring;
     const payload = new Uint8Array(bufferBytes).fill(7);
     const start = Atomics.load(words, WRITTEN);
     for (let n = start; n !== start + buffers; n++) {
-      await until(() => n - Atomics.load(words, READ) < slots.length);
+      until(() => n - Atomics.load(words, READ) < slots.length);
       const slot = slots[n % slots.length] as Uint8Array;
       slot.set(payload);
       checksums[n % slots.length] = xxh64(payload);
       Atomics.store(words, WRITTEN, n + 1);
     }
   },
-  async consume({ buffers }: { buffers: number }): Promise<void> {
+  consume({ buffers }: { buffers: number }): void {
     const { words, checksums, slots } = ring as Ring;
     const start = Atomics.load(words, READ);
     for (let n = start; n !== start + buffers; n++) {
-      await until(() => Atomics.load(words, WRITTEN) > n);
+      until(() => Atomics.load(words, WRITTEN) > n);
       if (xxh64(slots[n % slots.length] as Uint8Array) !== checksums[n % slots.length])
         throw new Error(`buffer ${n} is corrupt`);
       Atomics.store(words, READ, n + 1);
@@ -59,12 +63,11 @@ servePeer({
   },
 });
 
-/** Spins, for that is the fastest; then lets others have the core. */
-function until(ready: () => boolean): Promise<void> | undefined {
-  for (let i = 0; i < SPINS_MAX; i++) if (ready()) return undefined;
-  return untilLater(ready);
-}
-
-async function untilLater(ready: () => boolean): Promise<void> {
-  while (!ready()) await new Promise((resolve) => setImmediate(resolve));
+/**
+ * Spins for a moment, then sleeps: with more processes than cores, spinning takes the core from the one that is waited
+ * for. The ring holds milliseconds of work, so a short sleep loses nothing.
+ */
+function until(ready: () => boolean): void {
+  for (let i = 0; i < SPINS_MAX; i++) if (ready()) return;
+  while (!ready()) Atomics.wait(asleep, 0, 0, SLEEP_MS);
 }

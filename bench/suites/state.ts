@@ -2,6 +2,7 @@ import { Batch, BatchBuilder, compileSchema, KeyExtractor, keyGroupOf } from '..
 import { type Random, seededRandom } from '../../base/index.js';
 import { type LaneTable, MemoryStateStore } from '../../statestore/index.js';
 import { measure, measureCalls, type Suite, type SuiteContext, secondsOf, size } from '../harness.js';
+import type { Goal, RowSpec } from '../row.js';
 
 const KEY_GROUPS = 128;
 const ALL = { first: 0, last: KEY_GROUPS - 1 };
@@ -83,32 +84,44 @@ function countInMap(map: Map<number, Counter>, batch: UserBatch): void {
 
 /** The task stands still while its changes are taken out; then a new task takes all of them in. */
 async function snapshotAndRestore(context: SuiteContext): Promise<void> {
-  const keys = size(context, 1_000_000, 5_000);
-  const store = new MemoryStateStore(ALL);
-  const counting = new Counting(store.laneTable('counts', 1));
-  for (const batch of userBatches(keys)) counting.batch(batch);
-  let checkpointId = 1;
-  const full = store.snapshot(checkpointId, { full: true });
-  store.completed(checkpointId);
-  const random = seededRandom(2);
-  const dirty = Math.floor(keys / 100);
-  await measure(
-    context,
-    { name: 'state.pause', unit: 'ms', goal: { of: 'value', reach: 2, aim: 0.5, atMost: true } },
-    async () => {
-      for (const batch of randomBatches(random, keys, Math.ceil(dirty / BATCH_ROWS), dirty)) counting.batch(batch);
-      checkpointId++;
-      const seconds = await secondsOf(() => store.snapshot(checkpointId));
-      store.completed(checkpointId);
-      return seconds * 1000;
-    },
-  );
+  const small = size(context, 1_000_000, 5_000);
+  const goal: Goal = { of: 'value', reach: 2, aim: 0.5, atMost: true };
+  await pauses(context, { name: 'state.pause', unit: 'ms', goal }, filledStore(size(context, 10_000_000, 10_000)));
+  const store = filledStore(small);
+  await pauses(context, { name: 'state.pause.1m', unit: 'ms' }, store);
+  const segment = store.snapshot(100, { full: true }).bytes;
   await measure(
     context,
     { name: 'state.restore', unit: 'entries/s', limitName: 'Map with objects, filled' },
-    async () => keys / (await secondsOf(() => restore(full.bytes, keys))),
-    async () => keys / (await secondsOf(() => fillMap(keys))),
+    async () => small / (await secondsOf(() => restore(segment, small))),
+    async () => small / (await secondsOf(() => fillMap(small))),
   );
+}
+
+/** How long `snapshot` takes with one entry of a hundred changed since the last. */
+async function pauses(context: SuiteContext, spec: RowSpec, store: MemoryStateStore): Promise<void> {
+  const table = store.laneTable('counts', 1);
+  const counting = new Counting(table);
+  const keys = table.size;
+  const dirty = Math.floor(keys / 100);
+  const random = seededRandom(2);
+  let checkpointId = 1;
+  store.snapshot(checkpointId, { full: true });
+  store.completed(checkpointId);
+  await measure(context, spec, async () => {
+    for (const batch of randomBatches(random, keys, Math.ceil(dirty / BATCH_ROWS), dirty)) counting.batch(batch);
+    checkpointId++;
+    const seconds = await secondsOf(() => store.snapshot(checkpointId));
+    store.completed(checkpointId);
+    return seconds * 1000;
+  });
+}
+
+function filledStore(keys: number): MemoryStateStore {
+  const store = new MemoryStateStore(ALL);
+  const counting = new Counting(store.laneTable('counts', 1));
+  for (const batch of userBatches(keys)) counting.batch(batch);
+  return store;
 }
 
 function restore(segment: Uint8Array, keys: number): void {
