@@ -20,6 +20,8 @@ export class SchedulerJudge {
   /** Writers whose `prepared` has been delivered. */
   readonly #prepared = new Set<string>();
   readonly #done = new Set<string>();
+  /** Before the event at hand. */
+  #running = new Set<string>();
   /** Tasks that failed and were not yet restarted; and producers whose lost logs were named. */
   readonly #blamed = new Set<string>();
   readonly #lostProducers = new Set<string>();
@@ -63,6 +65,9 @@ export class SchedulerJudge {
   }
 
   before(event: SchedulerEvent, tasks: Tasks, slotOf: (task: string, attempt: number) => string | undefined): void {
+    this.#running = new Set(
+      tasks.filter(({ phase }) => phase === 'deployed' || phase === 'running').map(({ task }) => task),
+    );
     if (event.kind === 'published') this.#publishedDelivered = event.checkpoint;
     if (event.kind === 'published' || event.kind === 'publishFailed') this.#publishing = undefined;
     if (event.kind === 'published') {
@@ -91,7 +96,7 @@ export class SchedulerJudge {
 
   after(event: SchedulerEvent, effects: readonly SchedulerEffect[], tasks: Tasks): void {
     assert.ok(!this.#ended || effects.length === 0, `effects after the end, for ${event.kind}`);
-    this.#checkRestarts(tasks, effects);
+    this.#checkRestarts(event, tasks, effects);
     for (const effect of effects) {
       assert.ok(!this.#ended, `${effect.kind} after 'ended'`);
       this.#checkEffect(effect, tasks);
@@ -121,7 +126,7 @@ export class SchedulerJudge {
     assert.notEqual(code, 'WRITER_FENCED', `${task}/${attempt} is the current attempt and was fenced`);
   }
 
-  #checkRestarts(tasks: Tasks, effects: readonly SchedulerEffect[]): void {
+  #checkRestarts(event: SchedulerEvent, tasks: Tasks, effects: readonly SchedulerEffect[]): void {
     const restarted: string[] = [];
     for (const { task, attempt } of tasks) {
       const before = this.#attempts.get(task) ?? 0;
@@ -139,6 +144,14 @@ export class SchedulerJudge {
       return;
     }
     this.restarts++;
+    // A replaced attempt is told to stop where its slot lives: a sink has no log whose seal would stop it.
+    const told = effects.flatMap((effect) =>
+      effect.kind === 'command' && effect.command.kind === 'cancel' ? [effect.command.task] : [],
+    );
+    for (const task of restarted) {
+      if (event.kind === 'task' && this.#running.has(task))
+        assert.ok(told.includes(task), `${task} is replaced and was not cancelled`);
+    }
     const needed = this.#region(this.#blamed);
     const allowed = this.#region([...this.#blamed, ...this.#lostProducers]);
     for (const task of needed)
