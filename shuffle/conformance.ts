@@ -457,6 +457,25 @@ export const SHUFFLE_CONFORMANCE_CASES: readonly ShuffleConformanceCase[] = [
     },
   },
   {
+    name: 'what is said to be stored is there; what was fenced is not',
+    async run(s) {
+      const writer = await open(s, writerOf('w', 1, pipelined('p')));
+      await writer.stored();
+      for (let step = 0; step < 20; step++) {
+        emit(writer, bytesOf(10, step));
+        writer.publish(NOTHING);
+      }
+      await writer.stored();
+      assert.equal((await s.master.list())[0]?.tail, 20);
+      await s.master.seal('w', 2);
+      await rejectsWith('WRITER_FENCED', async () => {
+        emit(writer, bytesOf(10, 1));
+        writer.publish(NOTHING);
+        await writer.stored();
+      });
+    },
+  },
+  {
     name: 'waiting wakes up when something is published, also when asked very often',
     async run(s) {
       const writer = await open(s, writerOf('w', 1, pipelined('p')));

@@ -97,6 +97,10 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     return this.#waiter.wait(timeoutMs);
   }
 
+  async stored(): Promise<void> {
+    if (this.#fenced !== undefined) throw this.#fenced;
+  }
+
   publish(determinants: Uint8Array): number {
     this.#checkOpen();
     const { log, metrics } = this.#parts;

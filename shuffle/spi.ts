@@ -117,6 +117,11 @@ export interface TaskWriter {
   readonly available: boolean;
   /** Resolves when `available` may have become true, or after `timeoutMs`. */
   whenAvailable(timeoutMs: number): Promise<void>;
+  /**
+   * Resolves when every step published so far is visible to readers and outlives this process. Where the service is far
+   * away `publish` promises neither. @throws `WRITER_FENCED`, or what else kept a step from being stored.
+   */
+  stored(): Promise<void>;
   close(): Promise<void>;
 }
 

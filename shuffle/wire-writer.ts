@@ -38,6 +38,7 @@ export class WireTaskWriter implements TaskWriter {
   /** Sizes of the steps that are not acknowledged yet, oldest first. */
   readonly #unacked: number[] = [];
   #unackedBytes = 0;
+  readonly #awaitingStored: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
   #serviceAvailable = true;
   #position: number;
   #failure: MillraceError | undefined;
@@ -86,6 +87,13 @@ export class WireTaskWriter implements TaskWriter {
     return this.#waiter.wait(timeoutMs);
   }
 
+  async stored(): Promise<void> {
+    this.#checkOpen();
+    if (this.#unacked.length > 0) {
+      await new Promise<void>((resolve, reject) => void this.#awaitingStored.push({ resolve, reject }));
+    }
+  }
+
   publish(determinants: Uint8Array): number {
     this.#checkOpen();
     if (this.#outputs.length === 0 && determinants.length === 0) return this.#position;
@@ -125,17 +133,20 @@ export class WireTaskWriter implements TaskWriter {
     const unackedSteps = this.#position - Number(ack.position());
     while (this.#unacked.length > Math.max(0, unackedSteps)) this.#unackedBytes -= this.#unacked.shift() as number;
     this.#serviceAvailable = ack.available() || this.#unacked.length > 0;
+    if (this.#unacked.length === 0) for (const { resolve } of this.#awaitingStored.splice(0)) resolve();
     this.#waiter.check();
   }
 
   fail(error: MillraceError): void {
     this.#failure ??= error;
+    for (const { reject } of this.#awaitingStored.splice(0)) reject(error);
     this.#waiter.check();
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    for (const { reject } of this.#awaitingStored.splice(0)) reject(this.#closedError());
     this.#waiter.close();
     this.#onClose();
     // When the service is gone there is nothing left to close.
@@ -158,9 +169,11 @@ export class WireTaskWriter implements TaskWriter {
 
   #checkOpen(): void {
     if (this.#failure !== undefined) throw this.#failure;
-    if (this.#closed) {
-      throw new MillraceError('closed', 'WRITER_CLOSED', `writer "${this.#descriptor.writer}" is closed`);
-    }
+    if (this.#closed) throw this.#closedError();
+  }
+
+  #closedError(): MillraceError {
+    return new MillraceError('closed', 'WRITER_CLOSED', `writer "${this.#descriptor.writer}" is closed`);
   }
 }
 

@@ -63,6 +63,11 @@ export class TaskOutputs {
     this.#writer.publish(determinants);
   }
 
+  /** Resolves when all published steps would outlive this process. */
+  stored(): Promise<void> {
+    return this.#writer.stored();
+  }
+
   positions(): BufferPosition[][] {
     return this.#writer.partitions.map((partition) =>
       partition.positions().map(({ seq, chain }) => ({ seq, chain: chain.toString(16).padStart(16, '0') })),

@@ -261,7 +261,8 @@ export class Task {
     const position = this.#position(parts);
     const transactions = parts.sink?.preCommit(this.#lastCheckpoint + 1) ?? Promise.resolve([]);
     // After all acknowledgements: a finished snapshot would stand in for one still under way, and its positions lie past that barrier.
-    Promise.all([transactions, this.#acknowledged]).then(
+    // And after END is stored: whoever is finished is not run again when its worker dies.
+    Promise.all([transactions, this.#acknowledged, parts.outputs.stored()]).then(
       ([open]) => this.#report({ kind: 'finished', position: { ...position, transactions: open } }),
       (error) => this.#fail(error),
     );
