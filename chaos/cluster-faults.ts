@@ -10,6 +10,7 @@ export const CLUSTER_FAULTS = [
   'killWorker',
   'pauseWorker',
   'zombie',
+  'deafWorker',
   'cutWorker',
   'cutSlot',
   'slowWorker',
@@ -58,6 +59,8 @@ export interface FaultTargets {
   readonly shuffle: ShuffleWatch;
   /** Names of all tasks. */
   readonly tasks: readonly string[];
+  /** False when a job that loses all its workers for seconds gives up: then one of them is always left to run. */
+  readonly patient: boolean;
   /** The task throws at its next step. */
   failTask(task: string): void;
 }
@@ -77,6 +80,7 @@ function inflict(targets: FaultTargets, { fault, pick, forMs, amount }: ClusterF
   const worker = one(workersOf(world));
   const disk = world.host(targets.host).disk.faults;
   const store = targets.store()?.faults;
+  const maySilence = targets.patient || workersOf(world).filter(({ paused }) => !paused).length > 1;
   const later = (fn: () => void) =>
     void world.clock.at(Math.min(forMs, Math.max(0, calmMs - world.clock.timeMs)), 'fault.over', fn);
   switch (fault) {
@@ -90,16 +94,31 @@ function inflict(targets: FaultTargets, { fault, pick, forMs, amount }: ClusterF
     case 'killWorker':
       return worker?.kill();
     case 'pauseWorker':
+      if (!maySilence) return;
       worker?.pause();
       // May outlast the calm: a stopped worker is replaced, not waited for.
       world.clock.at(forMs, 'fault.over', () => worker?.resume());
       return;
     case 'zombie': {
+      if (!maySilence) return;
       worker?.pause();
       cut(world, worker, (name) => name === 'scheduler');
       const wake = () => worker?.resume();
-      if (amount < 0.7) targets.shuffle.onceSealed(() => void world.clock.at(amount / 2, 'fault.wake', wake));
+      if (amount < 0.7 && worker !== undefined) {
+        targets.shuffle.onceSealed(worker.name, () => void world.clock.at(amount / 7, 'fault.wake', wake));
+      }
       world.clock.at(3000 + forMs, 'fault.over', wake);
+      return;
+    }
+    case 'deafWorker': {
+      // Stopped while a task elsewhere fails: what it is told waits behind what it had to do, which it then does as it is sealed.
+      if (!maySilence) return;
+      worker?.pause();
+      const wake = () => worker?.resume();
+      world.clock.at(forMs / 5, 'fault.failTask', () => targets.failTask(one(targets.tasks) ?? ''));
+      if (worker !== undefined)
+        targets.shuffle.onceSealed(worker.name, () => void world.clock.at(amount / 3, 'fault.wake', wake));
+      world.clock.at(1000 + forMs, 'fault.over', wake);
       return;
     }
     case 'cutWorker':

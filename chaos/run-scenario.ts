@@ -1,17 +1,17 @@
-import { assert, MillraceError } from '../base/index.js';
+import { assert, MillraceError, sleep } from '../base/index.js';
 import { CheckpointStore, DirectoryBlobStore } from '../checkpoint/index.js';
 import { Cluster } from '../engine/cli/index.js';
 import { readJsonLines } from '../engine/connectors/index.js';
 import { Daemon, type DaemonSettings } from '../engine/daemon/index.js';
 import { type JobGraph, planJob, taskName } from '../engine/graph/index.js';
 import type { WorkerSettings } from '../engine/runtime/index.js';
-import { SchedulerDriver } from '../engine/scheduler/index.js';
+import { type JobScheduler, SchedulerDriver } from '../engine/scheduler/index.js';
 import { scheduleFaults } from './cluster-faults.js';
 import { FaultyBlobStore } from './faulty-blob-store.js';
 import { HeadWatch } from './head-watch.js';
 import { instrumentGraph } from './instrumented-graph.js';
 import { OutputWatch } from './output-watch.js';
-import type { Mutant, Scenario } from './scenario.js';
+import { type Mutant, PATIENT_MS, type Scenario } from './scenario.js';
 import { SchedulerWatch, WatchedScheduler } from './scheduler-watch.js';
 import { ShuffleWatch } from './shuffle-watch.js';
 import type { SimContext } from './sim-process.js';
@@ -41,7 +41,8 @@ const HOST = 'h1';
 const CHECKPOINTS = '/state/checkpoints';
 const RUN_ID = 'run-sim';
 /** Faults are to be met, not to use up the job's patience. */
-const RESTARTS_MAX = 10_000;
+const RESTARTS_MAX = 300;
+const REST_MS = 1000;
 const ARENA_BYTES = 32 * 1024 * 1024;
 
 export interface RunScenarioOptions {
@@ -73,6 +74,7 @@ class ScenarioRun {
   readonly #shuffle: ShuffleWatch;
   readonly #doomed = new Set<string>();
   #store: FaultyBlobStore | undefined;
+  #decider: JobScheduler | undefined;
   #revision = 0;
   #ended: { readonly error: MillraceError | undefined } | undefined;
   #events = 0;
@@ -92,7 +94,8 @@ class ScenarioRun {
   }
 
   async run(): Promise<ScenarioReport> {
-    const { deadlineMs, faults, calmMs } = this.#scenario;
+    const { deadlineMs, faults, calmMs, slotWaitMs } = this.#scenario;
+    const patient = slotWaitMs >= PATIENT_MS;
     const world = this.#world;
     world.clock.onSettled(() => this.#look());
     world.spawn('scheduler', HOST, (context) => this.#schedulerMain(context));
@@ -101,7 +104,7 @@ class ScenarioRun {
     );
     const failTask = (task: string) => void this.#doomed.add(task);
     scheduleFaults(
-      { world, host: HOST, store: () => this.#store, shuffle: this.#shuffle, tasks, failTask },
+      { world, host: HOST, store: () => this.#store, shuffle: this.#shuffle, tasks, failTask, patient },
       faults,
       calmMs,
     );
@@ -111,6 +114,7 @@ class ScenarioRun {
         until: () => this.#ended !== undefined && world.processes.length === 0,
       });
       this.#events = events;
+      this.#checkCrashes();
       if (reason !== 'until')
         throw this.#wrong(
           'NOT_LIVE',
@@ -163,6 +167,7 @@ class ScenarioRun {
       },
       this.#scheduler,
     );
+    this.#decider = scheduler;
     const driver = new SchedulerDriver({
       scheduler,
       clock,
@@ -177,11 +182,11 @@ class ScenarioRun {
     await cluster.serve(driver);
     driver.start();
     const error = await driver.ended;
-    if (error === undefined) await this.#checkLeaks(context, store);
+    if (error === undefined) await this.#checkLeaks(context, store, scheduler.tasks);
     await cluster.close();
     if (error === undefined) this.#checkCommitted(await readJsonLines(disk, OUTPUT_FOLDER));
     this.#ended = { error };
-    context.process.exitWith(0);
+    context.process.exitSoon(0);
   }
 
   #control(context: SimContext) {
@@ -203,7 +208,7 @@ class ScenarioRun {
             logger,
             faults,
           });
-          onStop(() => void daemon.close().finally(() => process.exitWith(0)));
+          onStop(() => void daemon.close().finally(() => process.exitSoon(0)));
         },
       },
       worker: {
@@ -256,14 +261,27 @@ class ScenarioRun {
   }
 
   /** When the job has ended, while the daemon still runs: nothing of it is left in memory, nothing unreferenced in the store. */
-  async #checkLeaks({ memory, disk, clock }: SimContext, store: CheckpointStore): Promise<void> {
-    await new Promise<void>((resolve) => void clock.schedule(1000, resolve));
+  async #checkLeaks(
+    { memory, disk, clock }: SimContext,
+    store: CheckpointStore,
+    attempts: JobScheduler['tasks'],
+  ): Promise<void> {
+    // The last faults may still be to come, and what the end set in motion must come to rest.
+    await sleep(clock, Math.max(0, this.#scenario.calmMs - clock.monotonicMs()) + REST_MS);
     const regions = (await memory.list()).filter((name) => !/^shuffle-(arena|doorbells)/.test(name));
     if (regions.length > 0)
       this.#world.clock.violate('MEMORY_LEAKED', `the job has ended, in memory are ${regions.join(', ')}`);
-    const pending = await disk.list(`${OUTPUT_FOLDER}/.pending`);
-    if (pending.length > 0)
+    // What an attempt that was replaced while it could not hear left behind goes when the folder is opened next.
+    const sinks = attempts.filter(
+      ({ task }) => this.#graph.vertices[Number(task.slice(1).split('.')[0])]?.outputs.length === 0,
+    );
+    const current = sinks.map(({ task, attempt }) => `${task.split('.')[1]}-${RUN_ID}-${attempt}-`);
+    const pending = (await disk.list(`${OUTPUT_FOLDER}/.pending`)).filter((name) =>
+      current.some((prefix) => name.startsWith(prefix)),
+    );
+    if (pending.length > 0) {
       this.#world.clock.violate('FILES_LEAKED', `the job has ended, not committed are ${pending.join(', ')}`);
+    }
     await store.collect();
     const { files } = this.#world.host(HOST).disk;
     const referenced = new Set(store.latest?.tasks.flatMap(({ segments }) => segments.map(({ object }) => object)));
@@ -295,13 +313,18 @@ class ScenarioRun {
   #judge(): void {
     const error = this.#ended?.error;
     if (error !== undefined) throw this.#wrong('JOB_FAILED', `the job gave up: ${error.code}: ${error.message}`);
-    const crash = this.#world.crashes[0];
+  }
+
+  #checkCrashes(): void {
+    // A worker that cannot reach the others ends itself, and is replaced.
+    const crash = this.#world.crashes.find(({ process, error }) => !/^w\d+$/.test(process) || !isUnavailable(error));
     if (crash !== undefined) throw this.#wrong('PROCESS_CRASHED', `${crash.process} crashed: ${String(crash.error)}`);
   }
 
   #stuck(): string {
+    const phases = this.#decider?.tasks.map(({ task, attempt, phase }) => `${task}/${attempt} ${phase}`) ?? [];
     const names = this.#world.processes.map(({ name, paused }) => (paused ? `${name} (paused)` : name));
-    return `${this.#ended === undefined ? 'the job has not ended' : 'the cluster has not closed'}; running: ${names.join(', ')}; rows missing: ${this.#output.missing}`;
+    return `${this.#ended === undefined ? 'the job has not ended' : 'the cluster has not closed'}; processes: ${names.join(', ')}; tasks: ${phases.join(', ')}; rows missing: ${this.#output.missing}`;
   }
 
   #wrong(code: string, message: string): MillraceError {
@@ -342,4 +365,8 @@ async function untilAvailable<T>(attempt: () => Promise<T>): Promise<T> {
       assert(tries < 50, `the store stays away: ${String(thrown)}`);
     }
   }
+}
+
+function isUnavailable(error: unknown): boolean {
+  return error instanceof MillraceError && error.kind === 'unavailable';
 }

@@ -17,9 +17,10 @@ export interface Scenario {
   readonly sourceBatchRows: number;
   readonly checkpointIntervalMs: number;
   readonly checkpointTimeoutMs: number;
-  readonly slotWaitMs: number;
   /** How long each call to the checkpoint store takes, beside the disk under it. */
   readonly storeDelayMs: readonly [number, number];
+  /** How long the scheduler waits for lost slots; below PATIENT_MS a silent worker's tasks go elsewhere before it is replaced. */
+  readonly slotWaitMs: number;
   /** Finds stray writes of readers; costs time. */
   readonly guard: boolean;
   readonly faults: readonly ClusterFault[];
@@ -29,6 +30,8 @@ export interface Scenario {
   readonly deadlineMs: number;
 }
 
+/** Longer than it takes to find out that a worker is silent, and to replace it. */
+export const PATIENT_MS = 8000;
 const START_MS = 300;
 const CALM_BUDGET_MS = 60_000;
 
@@ -57,9 +60,9 @@ export function drawScenario(seed: number, job?: JobKind): Scenario {
     sourceBatchRows: 1 + random.below(60),
     checkpointIntervalMs: 30 + random.below(400),
     checkpointTimeoutMs: 500 + random.below(3000),
-    slotWaitMs: 200 + random.below(2500),
+    slotWaitMs: workers > 1 && random.chance(0.5) ? 1500 + random.below(2500) : PATIENT_MS + random.below(2500),
     storeDelayMs: random.chance(0.5) ? [0, 1] : [1, 60],
-    guard: random.chance(0.05),
+    guard: random.chance(0.02),
     faults: drawClusterFaults(faultRandom, { fromMs: START_MS, untilMs: calmMs, kinds: someKinds(faultRandom) }),
     calmMs,
     deadlineMs: calmMs + CALM_BUDGET_MS,

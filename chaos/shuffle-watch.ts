@@ -13,7 +13,9 @@ export class ShuffleWatch {
   /** First number not yet published, by subpartition; unknown on the wire, where publishing is not heard of at once. */
   readonly #visible = new Map<string, number>();
   readonly #read = new Map<string, bigint[]>();
-  readonly #onSealed: (() => void)[] = [];
+  /** Which process opened a writer last. */
+  readonly #owners = new Map<string, string>();
+  readonly #onSealed = new Map<string, () => void>();
   buffers = 0;
 
   constructor(options: {
@@ -24,9 +26,9 @@ export class ShuffleWatch {
     this.#onTrim = options.onTrim;
   }
 
-  /** Calls `fn` once, when the next seal takes effect. */
-  onceSealed(fn: () => void): void {
-    this.#onSealed.push(fn);
+  /** Calls `fn` once, when a seal of one of this process's writers is known to have taken effect. */
+  onceSealed(process: string, fn: () => void): void {
+    this.#onSealed.set(process, fn);
   }
 
   master(inner: ShuffleMaster): ShuffleMaster {
@@ -48,12 +50,13 @@ export class ShuffleWatch {
     };
   }
 
-  /** `direct`: `publish` returns only when the step is visible. */
-  environment(inner: ShuffleEnvironment, direct: boolean): ShuffleEnvironment {
+  /** What `process` reads and writes. `direct`: `publish` returns only when the step is visible. */
+  environment(inner: ShuffleEnvironment, process: string, direct: boolean): ShuffleEnvironment {
     return {
       openWriter: async (descriptor) => {
         const sealed = this.#sealed.get(descriptor.writer) ?? 0;
         const writer = await inner.openWriter(descriptor);
+        this.#owners.set(descriptor.writer, process);
         if (sealed > descriptor.epoch) {
           this.#violate(
             'OPENED_AFTER_SEAL',
@@ -76,7 +79,10 @@ export class ShuffleWatch {
         `invariant 3: ${writer} was sealed at ${tail} steps and has published ${published.position}`,
       );
     }
-    for (const fn of this.#onSealed.splice(0)) fn();
+    const owner = this.#owners.get(writer) ?? '';
+    const wake = this.#onSealed.get(owner);
+    this.#onSealed.delete(owner);
+    wake?.();
   }
 
   #writer(descriptor: WriterDescriptor, inner: TaskWriter): TaskWriter {
@@ -89,6 +95,7 @@ export class ShuffleWatch {
         return inner.available;
       },
       whenAvailable: (timeoutMs) => inner.whenAvailable(timeoutMs),
+      stored: () => inner.stored(),
       publish: (determinants) => {
         const before = inner.position;
         const position = inner.publish(determinants);

@@ -141,6 +141,19 @@ export class SimProcess {
     this.#gone({ code, signal: undefined }, 'exit');
   }
 
+  /**
+   * The same in an event of its own, for code that does nothing more: an exit in the midst of an event has to remember all
+   * shared memory (see above), which costs a pass over it.
+   */
+  exitSoon(code: number): void {
+    this.#world.clock.at(0, 'process.ending', () => this.exitWith(code));
+  }
+
+  /** `endThread` alike. */
+  endThreadSoon(thread: SimThread): void {
+    this.#world.clock.at(0, 'thread.ending', () => this.endThread(thread));
+  }
+
   /** @internal The host lost power. */
   powerLost(): void {
     this.#gone({ code: undefined, signal: 'SIGKILL' }, 'power');

@@ -34,9 +34,9 @@ export async function simWorkerMain(
   const { clock, network, logger, process } = context;
   const threads = simSlotThreads(context, parts);
   const worker = new Worker({ settings, clock, network, logger, pid: process.pid, memory: undefined, threads });
-  onStop(() => void worker.close().finally(() => process.exitWith(0)));
+  onStop(() => void worker.close().finally(() => process.exitSoon(0)));
   await worker.run();
-  process.exitWith(0);
+  process.exitSoon(0);
 }
 
 /** Slots on simulated threads. A thread's end is heard of by the worker's own thread a moment later. */
@@ -49,11 +49,11 @@ function simSlotThreads({ process, thread: own }: SimContext, parts: SimWorkerPa
         const main = async (context: SimContext) => {
           await simSlotMain(context, settings, parts);
           ended = true;
-          process.endThread(context.thread);
+          process.endThreadSoon(context.thread);
         };
         const thread = process.startThread(`${settings.worker}/${settings.slot}`, main, (error) => {
           parts.clock.trace.record(clock.timeMs, thread.name, 'slot.failed', MillraceError.from(error).message);
-          process.endThread(thread);
+          process.endThreadSoon(thread);
         });
         thread.onDeath(() => {
           const died = new MillraceError('unavailable', 'THREAD_DIED', `the thread of slot ${settings.slot} died`);
@@ -91,7 +91,7 @@ async function simSlotMain(context: SimContext, settings: SlotSettings, parts: S
     logger,
     scheduler,
     daemon,
-    shuffle: parts.shuffle.environment(client.environment, mapped),
+    shuffle: parts.shuffle.environment(client.environment, settings.worker, mapped),
     createState: (range) => new MemoryStateStore(range),
   });
   await slot.run();
