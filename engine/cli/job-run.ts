@@ -1,7 +1,16 @@
 import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Logger, type LogLevel, MillraceError, nodeDisk, probeMappedAtomics, stderrLogger, systemClock, systemRandom } from '../../base/index.js';
+import {
+  type Logger,
+  type LogLevel,
+  type MillraceError,
+  nodeDisk,
+  probeMappedAtomics,
+  stderrLogger,
+  systemClock,
+  systemRandom,
+} from '../../base/index.js';
 import { CheckpointStore, DirectoryBlobStore } from '../../checkpoint/index.js';
 import type { JobParams } from '../api/index.js';
 import { type JobGraph, taskName } from '../graph/index.js';
@@ -10,6 +19,7 @@ import { JobScheduler, SchedulerDriver, type SchedulerNote } from '../scheduler/
 import { bundleJob } from './bundle-job.js';
 import { Cluster } from './cluster.js';
 import { RunFolders } from './run-folders.js';
+import { type CheckpointSummary, type Recovery, RunStatistics } from './run-statistics.js';
 import { StateFolder } from './state-folder.js';
 
 export interface JobRunOptions {
@@ -34,20 +44,6 @@ export interface Resumed {
   readonly finished: boolean;
 }
 
-export interface CheckpointSummary {
-  readonly id: number;
-  readonly bytes: number;
-  readonly durationMs: number;
-}
-
-export interface Recovery {
-  readonly cause: string;
-  readonly tasks: number;
-  readonly survivors: number;
-  /** From the failure being seen to every task running again. */
-  readonly durationMs: number;
-}
-
 export interface JobStatus {
   readonly elapsedMs: number;
   /** Source rows, rolled-back ones not counted. */
@@ -70,7 +66,6 @@ interface PlannedJob {
 const CHECKPOINT_TIMEOUT_MS = 60_000;
 const RESTARTS_MAX = 10;
 const SLOT_WAIT_MS = 10_000;
-const RATE_WINDOW_MS = 1000;
 
 /** One embedded run of a job: its folders, its cluster of processes, its scheduler. Made by `start`, ended by `close`. */
 export class JobRun {
@@ -84,17 +79,7 @@ export class JobRun {
   readonly #store: CheckpointStore;
   readonly #logger: Logger;
   readonly #clock = systemClock();
-  readonly #startedMs = this.#clock.monotonicMs();
-  readonly #recoveries: Recovery[] = [];
-  readonly #samples: { readonly atMs: number; readonly rows: number }[] = [];
-  #checkpoints = 0;
-  #restarts = 0;
-  #lastCheckpoint: CheckpointSummary | undefined;
-  #triggeredMs = 0;
-  #restarting: { readonly sinceMs: number; readonly cause: string; readonly tasks: number; readonly survivors: number } | undefined;
-  #killedMs: number | undefined;
-  #firstRunningMs: number | undefined;
-  #endedMs: number | undefined;
+  readonly #statistics = new RunStatistics(this.#clock);
   /** Source tasks whose rows count as the job's: not those of tables that are read to their end first. */
   readonly #streams: ReadonlySet<string>;
   #onNote: (note: SchedulerNote) => void = () => {};
@@ -138,9 +123,7 @@ export class JobRun {
       slotWaitMs: SLOT_WAIT_MS,
       observe: (note) => this.#observe(note),
     });
-    void this.#driver.ended.then(() => {
-      this.#endedMs = this.#clock.monotonicMs();
-    });
+    void this.#driver.ended.then(() => this.#statistics.ended());
   }
 
   /**
@@ -153,9 +136,16 @@ export class JobRun {
     let state: StateFolder | undefined;
     let cluster: Cluster | undefined;
     try {
-      const [planned, unmappable] = await Promise.all([planFile(options, folders.path), whyNotMapped(options, folders)]);
-      if (unmappable !== undefined) logger.warn({ reason: unmappable }, 'memory cannot be mapped here; buffers go through the daemon');
-      state = options.stateDir === undefined ? undefined : StateFolder.claim(options.stateDir, planned.graph.name, planned.fingerprint);
+      const [planned, unmappable] = await Promise.all([
+        planFile(options, folders.path),
+        whyNotMapped(options, folders),
+      ]);
+      if (unmappable !== undefined)
+        logger.warn({ reason: unmappable }, 'memory cannot be mapped here; buffers go through the daemon');
+      state =
+        options.stateDir === undefined
+          ? undefined
+          : StateFolder.claim(options.stateDir, planned.graph.name, planned.fingerprint);
       if (state !== undefined) keepArtefact(planned.artefact.bundle, state.artefacts);
       const checkpoints = state?.checkpoints ?? join(folders.path, 'checkpoints');
       const store = await CheckpointStore.open({
@@ -193,12 +183,12 @@ export class JobRun {
   }
 
   get recoveries(): readonly Recovery[] {
-    return this.#recoveries;
+    return this.#statistics.recoveries;
   }
 
   /** Bytes the newest complete checkpoint added. */
   get lastCheckpointBytes(): number {
-    return this.#lastCheckpoint?.bytes ?? 0;
+    return this.#statistics.lastCheckpoint?.bytes ?? 0;
   }
 
   /** Id of the newest complete checkpoint there is, of this run or an earlier one. */
@@ -220,7 +210,7 @@ export class JobRun {
 
   /** From the first moment all tasks ran to the end of the job. */
   get runSeconds(): number {
-    return ((this.#endedMs ?? this.#clock.monotonicMs()) - (this.#firstRunningMs ?? this.#startedMs)) / 1000;
+    return this.#statistics.runMs / 1000;
   }
 
   onNote(handler: (note: SchedulerNote) => void): void {
@@ -228,31 +218,20 @@ export class JobRun {
   }
 
   status(): JobStatus {
-    const nowMs = this.#clock.monotonicMs();
     let rows = 0;
     let lateDropped = 0;
     for (const progress of this.#driver.progress.values()) {
       if (this.#streams.has(progress.task)) rows += progress.sourceRows;
       lateDropped += progress.lateDropped;
     }
-    this.#samples.push({ atMs: nowMs, rows });
-    while ((this.#samples[1]?.atMs ?? nowMs) < nowMs - RATE_WINDOW_MS) this.#samples.shift();
-    const first = this.#samples[0] as { atMs: number; rows: number };
-    const spanMs = nowMs - first.atMs;
-    return {
-      elapsedMs: nowMs - (this.#firstRunningMs ?? this.#startedMs),
-      rows,
-      rowsPerSecond: spanMs < 50 ? 0 : Math.max(0, ((rows - first.rows) * 1000) / spanMs),
-      checkpoints: this.#checkpoints,
-      lastCheckpoint: this.#lastCheckpoint,
-      restarts: this.#restarts,
-      lateDropped,
-    };
+    const { runMs, checkpoints, lastCheckpoint, restarts } = this.#statistics;
+    const rowsPerSecond = this.#statistics.rate(rows);
+    return { elapsedMs: runMs, rows, rowsPerSecond, checkpoints, lastCheckpoint, restarts, lateDropped };
   }
 
   /** SIGKILLs one worker, as a fault would. Returns its name. */
   killWorker(): string {
-    this.#killedMs = this.#clock.monotonicMs();
+    this.#statistics.killing();
     return this.#cluster.killWorker();
   }
 
@@ -269,36 +248,8 @@ export class JobRun {
   }
 
   #observe(note: SchedulerNote): void {
-    const nowMs = this.#clock.monotonicMs();
     this.#logger.info({ note }, note.what);
-    switch (note.what) {
-      case 'checkpointTriggered':
-        this.#triggeredMs = nowMs;
-        break;
-      case 'checkpointCompleted':
-        this.#checkpoints++;
-        // The final one only says that all is committed; what people ask is how much a checkpoint of running state takes.
-        if (note.final && this.#lastCheckpoint !== undefined) break;
-        this.#lastCheckpoint = { id: note.checkpoint, bytes: note.bytes, durationMs: Math.round(nowMs - this.#triggeredMs) };
-        break;
-      case 'restarting': {
-        this.#restarts++;
-        const sinceMs = this.#restarting?.sinceMs ?? this.#killedMs ?? nowMs;
-        this.#killedMs = undefined;
-        this.#restarting = { sinceMs, cause: note.cause, tasks: note.tasks.length, survivors: note.survivors };
-        break;
-      }
-      case 'running':
-        this.#firstRunningMs ??= nowMs;
-        if (this.#restarting !== undefined) {
-          const { sinceMs, ...rest } = this.#restarting;
-          this.#recoveries.push({ ...rest, durationMs: Math.round(nowMs - sinceMs) });
-          this.#restarting = undefined;
-        }
-        break;
-      case 'checkpointAborted':
-        break;
-    }
+    this.#statistics.observe(note);
     this.#onNote(note);
   }
 }
@@ -315,7 +266,9 @@ async function planFile(options: JobRunOptions, folder: string): Promise<Planned
   const artefact: JobArtefact = { bundle: bundle.path, params: options.params, parallelism };
   const graph = await loadJob(artefact);
   const params = Object.entries(options.params).sort(([a], [b]) => (a < b ? -1 : 1));
-  const fingerprint = createHash('sha256').update(JSON.stringify([bundle.hash, params, parallelism])).digest('hex');
+  const fingerprint = createHash('sha256')
+    .update(JSON.stringify([bundle.hash, params, parallelism]))
+    .digest('hex');
   return { graph, artefact, fingerprint };
 }
 
@@ -329,8 +282,14 @@ async function checkConnectors(graph: JobGraph, fresh: boolean, logger: Logger):
 
 function streamTasks(graph: JobGraph): Set<string> {
   const sources = graph.vertices.filter((vertex) => vertex.inputs.length === 0);
-  const streams = sources.filter((vertex) => vertex.outputs.some((edge) => !edge.buildFirst) || vertex.outputs.length === 0);
-  return new Set(streams.flatMap(({ id, parallelism }) => Array.from({ length: parallelism }, (_, subtask) => taskName(id, subtask))));
+  const streams = sources.filter(
+    (vertex) => vertex.outputs.some((edge) => !edge.buildFirst) || vertex.outputs.length === 0,
+  );
+  return new Set(
+    streams.flatMap(({ id, parallelism }) =>
+      Array.from({ length: parallelism }, (_, subtask) => taskName(id, subtask)),
+    ),
+  );
 }
 
 function keepArtefact(bundle: string, folder: string): void {

@@ -32,7 +32,7 @@ export interface DriverOptions {
 }
 
 /** Longer than a dead process's sockets take to close one after another, shorter than anybody notices. */
-const LOST_TOGETHER_MS = 5;
+const LOST_TOGETHER_MS = 20;
 
 /**
  * The hands of the scheduler: turns messages, answers and timers into events, carries out the effects, and feeds results

@@ -1,16 +1,15 @@
 import { MillraceError, type SerializedError } from '../../base/index.js';
 import type { Manifest, SegmentRef } from '../../checkpoint/index.js';
 import type { JobGraph } from '../graph/index.js';
-import type { TaskChannel, TaskDeployment, TaskEvent, TaskPosition } from '../runtime/index.js';
+import type { TaskDeployment, TaskEvent, TaskPosition } from '../runtime/index.js';
+import { deploymentOf } from './deployment-of.js';
 import type { SchedulerEffect, SchedulerEvent, SchedulerNote, SlotId } from './events.js';
 import { PendingCheckpoint } from './pending-checkpoint.js';
 import {
   createTasks,
   failureRegion,
   partitionId,
-  producersOf,
   SlotTable,
-  subpartitionFor,
   type TaskState,
   writerId,
   writerOf,
@@ -331,8 +330,7 @@ export class JobScheduler {
     // Bad input stays bad; a fenced leader must not go on.
     if (error.kind === 'invalid' || this.#restarts > this.#options.restartsMax) return this.#end(error);
     this.#abort(`${names.join(', ')} failed`);
-    const lost =
-      error.code === 'PARTITION_LOST' ? this.#producerOf(String(error.context.partition ?? '')) : undefined;
+    const lost = error.code === 'PARTITION_LOST' ? this.#producerOf(String(error.context.partition ?? '')) : undefined;
     const region = failureRegion(this.#graph, this.#tasks, lost === undefined ? names : [...names, lost]);
     const restarted: string[] = [];
     for (const name of region) {
@@ -401,45 +399,18 @@ export class JobScheduler {
       const slot = this.#slots.slotOf(task.subtask);
       if (slot === undefined) continue; // its slot is awaited
       task.phase = 'deployed';
-      this.#effects.push({ kind: 'deploy', slot, deployment: this.#deployment(task) });
+      this.#effects.push({ kind: 'deploy', slot, deployment: this.#deploymentOf(task) });
     }
   }
 
-  #deployment(task: TaskState): TaskDeployment {
-    const channels: TaskChannel[] = [];
-    for (const edge of task.vertex.inputs) {
-      for (const subtask of producersOf(this.#graph, edge, task.subtask)) {
-        const producer = this.#tasks.get(`v${edge.from}.${subtask}`) as TaskState;
-        const saved = task.restore?.position.inputs.find(
-          (input) => input.edge === edge.id && input.producer === subtask,
-        );
-        // The snapshot's position counts in the log it was taken from; a producer restarted since then has a new one, which begins there.
-        const sameLog = saved !== undefined && this.#attemptsAtLatest.get(producer.name) === producer.attempt;
-        channels.push({
-          edge: edge.id,
-          producer: subtask,
-          descriptor: {
-            partition: partitionId(this.#options.jobId, producer, edge),
-            ...subpartitionFor(edge, task.subtask),
-            from: sameLog ? { seq: saved.seq, chain: BigInt(`0x${saved.chain}`) } : { seq: 0, chain: 0n },
-          },
-          watermark: saved?.watermark ?? Number.NEGATIVE_INFINITY,
-          ended: saved?.ended ?? false,
-        });
-      }
-    }
-    return {
-      task: task.name,
-      vertex: task.vertex.id,
-      subtask: task.subtask,
-      attempt: task.attempt,
-      writer: writerId(this.#options.jobId, task),
-      epoch: task.attempt,
-      partitions: writerOf(this.#graph, this.#options.jobId, task).partitions,
-      channels,
-      restore: task.restore,
+  #deploymentOf(task: TaskState): TaskDeployment {
+    return deploymentOf(task, {
+      graph: this.#graph,
+      jobId: this.#options.jobId,
+      tasks: this.#tasks,
+      attemptsAtLatest: this.#attemptsAtLatest,
       minCheckpoint: this.#nextCheckpoint,
-    };
+    });
   }
 
   // ---- small things ----
