@@ -133,13 +133,13 @@ export class JobRun {
   static async start(options: JobRunOptions): Promise<JobRun> {
     const logger = stderrLogger(options.logLevel);
     const folders = RunFolders.claim({ mapped: options.shuffle === 'mapped', memoryDir: options.memoryDir });
+    // While the job is bundled; it has a process of its own, which must be gone before the folders are.
+    const probing = whyNotMapped(options, folders);
     let state: StateFolder | undefined;
     let cluster: Cluster | undefined;
     try {
-      const [planned, unmappable] = await Promise.all([
-        planFile(options, folders.path),
-        whyNotMapped(options, folders),
-      ]);
+      const planned = await planFile(options, folders.path);
+      const unmappable = await probing;
       if (unmappable !== undefined)
         logger.warn({ reason: unmappable }, 'memory cannot be mapped here; buffers go through the daemon');
       state =
@@ -170,6 +170,7 @@ export class JobRun {
       run.#driver.start();
       return run;
     } catch (thrown) {
+      await probing;
       await cluster?.close();
       state?.release();
       folders.release();
