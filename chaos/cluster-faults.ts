@@ -111,13 +111,22 @@ function inflict(targets: FaultTargets, { fault, pick, forMs, amount }: ClusterF
       return;
     }
     case 'deafWorker': {
-      // Stopped while a task elsewhere fails: what it is told waits behind what it had to do, which it then does as it is sealed.
-      if (!maySilence) return;
-      worker?.pause();
-      const wake = () => worker?.resume();
-      world.clock.at(forMs / 5, 'fault.failTask', () => targets.failTask(one(targets.tasks) ?? ''));
-      if (worker !== undefined)
-        targets.shuffle.onceSealed(worker.name, () => void world.clock.at(amount / 3, 'fault.wake', wake));
+      // Stopped while a task that feeds it fails elsewhere: what it is told then waits behind what it had to do before,
+      // and that it does just as it is sealed.
+      if (!maySilence || worker === undefined) return;
+      worker.pause();
+      const wake = () => worker.resume();
+      world.clock.at(forMs / 5, 'fault.failTask', () => {
+        const elsewhere = targets.tasks.filter(
+          (task) => (targets.shuffle.ownerOf(task) ?? worker.name) !== worker.name,
+        );
+        const feeding = elsewhere.slice(0, Math.ceil(elsewhere.length / 2));
+        targets.failTask(one(feeding) ?? '');
+      });
+      targets.shuffle.onceSealed(
+        worker.name,
+        () => void world.clock.at(amount < 0.5 ? 0 : amount / 3, 'fault.wake', wake),
+      );
       world.clock.at(1000 + forMs, 'fault.over', wake);
       return;
     }

@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { MUTANTS, type Mutant } from './scenario.js';
+import { CLUSTER_FAULTS } from './cluster-faults.js';
+import { MUTANTS, type Mutant, SHUFFLES, type SimulatedShuffle } from './scenario.js';
 import { type SimCommandOptions, simCommand } from './sim-command.js';
 import { JOB_KINDS, type JobKind } from './simulated-jobs.js';
 
@@ -25,6 +26,10 @@ const program = new Command('chaos')
   .option('--seeds <n>', 'how many seeds, counted up from the first', whole, 1)
   .option('--scenario <job>', `only this job: ${JOB_KINDS.join(', ')}`, oneOf<JobKind>(JOB_KINDS))
   .option('--mutant <name>', `break the code on purpose: ${MUTANTS.join(', ')}`, oneOf<Mutant>(MUTANTS))
+  .option('--faults <kinds>', `only these faults, with commas: ${CLUSTER_FAULTS.join(', ')}`, (text) =>
+    text.split(',').map(oneOf(CLUSTER_FAULTS)),
+  )
+  .option('--shuffle <kind>', `only over ${SHUFFLES.join(' or ')} shuffle`, oneOf<SimulatedShuffle>(SHUFFLES))
   .option('--json', 'one JSON object on the last line of the output')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .parse();

@@ -199,7 +199,10 @@ class ScenarioRun {
         main: (settings, onStop) => async (own) => {
           const { clock, network, memory, disk, random, logger, process } = own;
           const daemon = await Daemon.open({
-            settings: { ...(settings as DaemonSettings), arenaBytes: ARENA_BYTES },
+            settings: {
+              ...(settings as DaemonSettings),
+              arenaBytes: this.#scenario.guard ? ARENA_BYTES / 4 : ARENA_BYTES,
+            },
             clock,
             network,
             memory,

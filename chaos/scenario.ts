@@ -6,6 +6,9 @@ export const MUTANTS = ['noSeal', 'visibleBeforeStored', 'trimBeforeComplete'] a
 /** A deliberately broken variant of the code under test. */
 export type Mutant = (typeof MUTANTS)[number];
 
+export const SHUFFLES = ['mapped', 'wire'] as const;
+export type SimulatedShuffle = (typeof SHUFFLES)[number];
+
 /** Everything about a run that is not code: plain data, a function of the seed (and of the job asked for). */
 export interface Scenario {
   readonly seed: number;
@@ -13,7 +16,7 @@ export interface Scenario {
   readonly shape: JobShape;
   readonly workers: number;
   readonly slots: number;
-  readonly shuffle: 'mapped' | 'wire';
+  readonly shuffle: SimulatedShuffle;
   readonly sourceBatchRows: number;
   readonly checkpointIntervalMs: number;
   readonly checkpointTimeoutMs: number;
@@ -35,18 +38,27 @@ export const PATIENT_MS = 8000;
 const START_MS = 300;
 const CALM_BUDGET_MS = 60_000;
 
-export function drawScenario(seed: number, job?: JobKind): Scenario {
+/** What a run shall have, whatever its seed says. */
+export interface ScenarioWishes {
+  readonly job?: JobKind | undefined;
+  /** Only these faults. */
+  readonly faults?: readonly ClusterFaultKind[] | undefined;
+  readonly shuffle?: SimulatedShuffle | undefined;
+}
+
+export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenario {
   const random = seededRandom(seed);
-  const kind = job ?? pick(random, [...JOB_KINDS, 'flights']);
+  const drawn = pick(random, [...JOB_KINDS, 'flights'] as const);
   const workers = 1 + random.below(3);
   const slots = 1 + random.below(2);
   const runMs = 600 + random.below(2200);
   const rows = 100 + random.below(900);
   const calmMs = START_MS + 500 + random.below(2500);
   const faultRandom = random.fork();
+  const drawnShuffle = random.chance(0.6) ? 'mapped' : 'wire';
   return {
     seed,
-    job: kind,
+    job: wishes.job ?? drawn,
     shape: {
       dataSeed: random.u32(),
       rows,
@@ -56,14 +68,18 @@ export function drawScenario(seed: number, job?: JobKind): Scenario {
     },
     workers,
     slots,
-    shuffle: random.chance(0.6) ? 'mapped' : 'wire',
+    shuffle: wishes.shuffle ?? drawnShuffle,
     sourceBatchRows: 1 + random.below(60),
     checkpointIntervalMs: 30 + random.below(400),
     checkpointTimeoutMs: 500 + random.below(3000),
     slotWaitMs: workers > 1 && random.chance(0.5) ? 1500 + random.below(2500) : PATIENT_MS + random.below(2500),
     storeDelayMs: random.chance(0.5) ? [0, 1] : [1, 60],
-    guard: random.chance(0.02),
-    faults: drawClusterFaults(faultRandom, { fromMs: START_MS, untilMs: calmMs, kinds: someKinds(faultRandom) }),
+    guard: workers * slots === 1 && random.chance(0.04),
+    faults: drawClusterFaults(faultRandom, {
+      fromMs: START_MS,
+      untilMs: calmMs,
+      kinds: wishes.faults ?? someKinds(faultRandom),
+    }),
     calmMs,
     deadlineMs: calmMs + CALM_BUDGET_MS,
   };

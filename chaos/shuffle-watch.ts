@@ -31,6 +31,11 @@ export class ShuffleWatch {
     this.#onSealed.set(process, fn);
   }
 
+  /** Which process ran the newest attempt of a task. Writers are named `<job>/<task>/<attempt>`. */
+  ownerOf(task: string): string | undefined {
+    return [...this.#owners].findLast(([writer]) => writer.split('/')[1] === task)?.[1];
+  }
+
   master(inner: ShuffleMaster): ShuffleMaster {
     return {
       register: (writer) => inner.register(writer),

@@ -1,11 +1,14 @@
+import type { ClusterFaultKind } from './cluster-faults.js';
 import { runScenario, type ScenarioReport } from './run-scenario.js';
-import { drawScenario, type Mutant } from './scenario.js';
+import { drawScenario, type Mutant, type SimulatedShuffle } from './scenario.js';
 import type { JobKind } from './simulated-jobs.js';
 
 export interface SimCommandOptions {
   readonly seed: number;
   readonly seeds: number;
   readonly scenario?: JobKind;
+  readonly faults?: readonly ClusterFaultKind[];
+  readonly shuffle?: SimulatedShuffle;
   readonly mutant?: Mutant;
   readonly json?: boolean;
 }
@@ -22,13 +25,13 @@ export interface SimCommandHost {
 
 /** Runs seeds one after another, up to the first violation. Returns the exit code. */
 export async function simCommand(options: SimCommandOptions, host: SimCommandHost): Promise<number> {
-  const { seed, seeds, scenario, mutant } = options;
+  const { seed, seeds, scenario, faults, shuffle, mutant } = options;
   const startedMs = host.nowMs();
   const reports: ScenarioReport[] = [];
   let failed: ScenarioReport | undefined;
   let saidMs = startedMs;
   for (let i = 0; i < seeds && failed === undefined; i++) {
-    const report = await runScenario(drawScenario((seed + i) % 2 ** 32, scenario), {
+    const report = await runScenario(drawScenario((seed + i) % 2 ** 32, { job: scenario, faults, shuffle }), {
       mutant,
       onUnhandled: host.onUnhandled,
     });
@@ -59,9 +62,11 @@ function describe({ seed, job, violation, restarts, checkpoints, lines }: Scenar
   return `seed ${seed} ${job} ${how}, ${restarts} restarts, ${checkpoints} checkpoints, ${lines} rows`;
 }
 
-function replay({ seed }: ScenarioReport, { scenario, mutant }: SimCommandOptions): string {
+function replay({ seed }: ScenarioReport, { scenario, faults, shuffle, mutant }: SimCommandOptions): string {
   const parts = [
     scenario === undefined ? '' : ` --scenario ${scenario}`,
+    faults === undefined ? '' : ` --faults ${faults.join(',')}`,
+    shuffle === undefined ? '' : ` --shuffle ${shuffle}`,
     mutant === undefined ? '' : ` --mutant ${mutant}`,
   ];
   return `npm run chaos -- --sim --seed ${seed}${parts.join('')}`;
