@@ -1,11 +1,9 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { memoryBackedFolder } from '../base/index.js';
+import { memoryBackedFolder, sweepDeadRuns } from '../base/index.js';
 import { benchCommand } from './command.js';
 import { withFigures } from './figures.js';
 import { alternate, type Suite, type SuiteContext } from './harness.js';
@@ -80,7 +78,7 @@ function suiteOf(name: string, ...rows: Row[]): Suite {
 
 describe('bench, every suite in tiny sizes', () => {
   it('prints one JSON object of the agreed shape, and leaves nothing behind', { timeout: 120_000 }, async () => {
-    const before = leftovers();
+    leftovers();
     const { code, out, err } = await bench('all', '--quick', '--json');
     equal(code, 0, err);
     equal(out.trimEnd().split('\n').length, 1);
@@ -105,24 +103,14 @@ describe('bench, every suite in tiny sizes', () => {
     const withGoals = ['shuffle.inprocess', 'shuffle.wire', 'state.rmw', 'state.pause', 'checkpoint.local'];
     for (const name of ['main.rows', 'main.wall', ...withGoals]) ok(names.includes(name), `no row ${name}`);
     for (const row of report.rows) if (withGoals.includes(row.name)) equal(typeof row.ok, 'boolean', row.name);
-    deepEqual(
-      leftovers().filter((name) => !before.includes(name)),
-      [],
-    );
+    deepEqual(leftovers(), []);
   });
 });
 
-/** Run folders of benchmarks. */
+/** Run folders of benchmarks that are over. Those of others that run now are theirs. */
 function leftovers(): string[] {
   const parents = [tmpdir(), ...[memoryBackedFolder() ?? []].flat()];
-  return parents.flatMap((parent) => {
-    const folder = join(parent, `millrace-${process.getuid?.() ?? 0}`);
-    try {
-      return readdirSync(folder).filter((name) => name.startsWith('bench-'));
-    } catch {
-      return [];
-    }
-  });
+  return parents.flatMap(sweepDeadRuns).filter((runId) => runId.startsWith('bench-'));
 }
 
 describe('the bench command', () => {

@@ -25,7 +25,6 @@ export function writeFigures(reports: readonly Report[], day: string): string[] 
   const root = findRoot();
   return READMES.filter((name) => {
     const path = join(root, name);
-    if (!existsSync(path)) return false;
     const before = readFileSync(path, 'utf8');
     const after = reports.reduce((text, report) => withFigures(text, report, day), before);
     if (after !== before) writeFileSync(path, after);
@@ -35,8 +34,8 @@ export function writeFigures(reports: readonly Report[], day: string): string[] 
 
 function findRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, 'package.json'))) {
-    if (dirname(folder) === folder) throw new Error('there is no source tree above this file');
+  while (!READMES.every((name) => existsSync(join(folder, name)))) {
+    if (dirname(folder) === folder) throw new Error('the READMEs that show figures are not above this file');
     folder = dirname(folder);
   }
   return folder;
