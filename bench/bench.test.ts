@@ -52,7 +52,7 @@ async function commandOn(suites: readonly Suite[], ...argv: string[]): Promise<E
     err: (text) => {
       err += text;
     },
-    day: '2000-01-01',
+    when: '2000-01-01',
   });
   return { code, out, err };
 }

@@ -10,8 +10,8 @@ export interface BenchCommandOptions {
   readonly run: (entry: SuiteEntry, quick: boolean, alone: boolean) => Promise<Report>;
   readonly out: (text: string) => void;
   readonly err: (text: string) => void;
-  /** Today, as YYYY-MM-DD. */
-  readonly day: string;
+  /** When, and how busy the machine was then: stands above the figures in a README. */
+  readonly when: string;
 }
 
 const OK = 0;
@@ -53,7 +53,7 @@ export async function benchCommand(options: BenchCommandOptions): Promise<number
     }
   }
   if (flags.markdown === true) {
-    const changed = writeFigures(reports, options.day);
+    const changed = writeFigures(reports, options.when);
     err(
       changed.length === 0 ? 'no README has figures of this suite\n' : `figures written into ${changed.join(', ')}\n`,
     );

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { benchCommand } from './command.js';
 import type { Report } from './report.js';
@@ -25,5 +26,5 @@ process.exitCode = await benchCommand({
     alone ? runSuite(entry, { quick, progress: (line) => err(`${line}\n`) }) : runApart(entry, quick),
   out: (text) => void process.stdout.write(text),
   err,
-  day: new Date().toISOString().slice(0, 10),
+  when: `${new Date().toISOString().slice(0, 10)}, load average before it ${(loadavg()[0] as number).toFixed(1)}`,
 });

@@ -36,6 +36,8 @@ export function servePeer(methods: Methods): void {
   if (isMainThread) {
     process.on('message', onCall);
     process.on('disconnect', () => process.exit(0));
+    // The parent went while an answer was on its way.
+    process.on('error', () => process.exit(0));
     process.on('SIGINT', () => undefined);
   } else parentPort?.on('message', onCall);
 }
