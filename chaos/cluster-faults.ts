@@ -20,6 +20,8 @@ export const CLUSTER_FAULTS = [
   'diskFull',
   'storeErrors',
   'storeOutage',
+  'killScheduler',
+  'killDaemon',
 ] as const;
 export type ClusterFaultKind = (typeof CLUSTER_FAULTS)[number];
 
@@ -63,6 +65,8 @@ export interface FaultTargets {
   readonly patient: boolean;
   /** The task throws at its next step. */
   failTask(task: string): void;
+  /** Kills a process without which the whole run ends; another one then starts from the checkpoint store. */
+  interrupt(process: 'scheduler' | 'daemon'): void;
 }
 
 /** Queues all faults, and the moment at which everything is healed. */
@@ -91,6 +95,10 @@ function inflict(targets: FaultTargets, { fault, pick, forMs, amount }: ClusterF
       if (slot !== undefined) worker?.endThread(slot);
       return;
     }
+    case 'killScheduler':
+      return targets.interrupt('scheduler');
+    case 'killDaemon':
+      return targets.interrupt('daemon');
     case 'killWorker':
       return worker?.kill();
     case 'pauseWorker':

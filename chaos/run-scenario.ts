@@ -30,6 +30,8 @@ export interface ScenarioReport {
   readonly virtualMs: number;
   readonly events: number;
   readonly faults: number;
+  /** One, and one for each time that the scheduler or the daemon was killed. */
+  readonly runs: number;
   readonly restarts: number;
   readonly checkpoints: number;
   readonly checkpointsAborted: number;
@@ -39,7 +41,6 @@ export interface ScenarioReport {
 
 const HOST = 'h1';
 const CHECKPOINTS = '/state/checkpoints';
-const RUN_ID = 'run-sim';
 /** Faults are to be met, not to use up the job's patience. */
 const RESTARTS_MAX = 300;
 const REST_MS = 1000;
@@ -70,9 +71,12 @@ class ScenarioRun {
   readonly #graph: JobGraph;
   readonly #head: HeadWatch;
   readonly #output: OutputWatch;
-  readonly #scheduler: SchedulerWatch;
   readonly #shuffle: ShuffleWatch;
+  readonly #violate = (code: string, message: string) => void this.#world.clock.violate(code, message);
   readonly #doomed = new Set<string>();
+  /** Of the runs so far, the newest last: one more for each time that the scheduler or the daemon was killed. */
+  readonly #schedulers: SchedulerWatch[] = [];
+  #interrupted = false;
   #store: FaultyBlobStore | undefined;
   #decider: JobScheduler | undefined;
   #revision = 0;
@@ -86,10 +90,9 @@ class ScenarioRun {
     this.#job = simulatedJob(scenario.job, scenario.shape);
     this.#graph = this.#plan();
     const { files } = this.#world.host(HOST).disk;
-    const violate = (code: string, message: string) => void this.#world.clock.violate(code, message);
+    const violate = this.#violate;
     this.#head = new HeadWatch(files, CHECKPOINTS, this.#graph);
     this.#output = new OutputWatch(files, OUTPUT_FOLDER, this.#job.expected);
-    this.#scheduler = new SchedulerWatch(this.#graph, violate);
     this.#shuffle = new ShuffleWatch({ violate, onTrim: (partition, seqs) => this.#trimming(partition, seqs) });
   }
 
@@ -98,20 +101,29 @@ class ScenarioRun {
     const patient = slotWaitMs >= PATIENT_MS;
     const world = this.#world;
     world.clock.onSettled(() => this.#look());
-    world.spawn('scheduler', HOST, (context) => this.#schedulerMain(context));
+    this.#startRun();
     const tasks = this.#graph.vertices.flatMap(({ id, parallelism }) =>
       Array.from({ length: parallelism }, (_, s) => taskName(id, s)),
     );
     const failTask = (task: string) => void this.#doomed.add(task);
     scheduleFaults(
-      { world, host: HOST, store: () => this.#store, shuffle: this.#shuffle, tasks, failTask, patient },
+      {
+        world,
+        host: HOST,
+        store: () => this.#store,
+        shuffle: this.#shuffle,
+        tasks,
+        failTask,
+        patient,
+        interrupt: (name) => this.#interrupt(name),
+      },
       faults,
       calmMs,
     );
     try {
       const { reason, events } = await world.run({
         untilMs: deadlineMs,
-        until: () => this.#ended !== undefined && world.processes.length === 0,
+        until: () => this.#ended !== undefined && !this.#startsAgain && world.processes.length === 0,
       });
       this.#events = events;
       this.#checkCrashes();
@@ -133,6 +145,51 @@ class ScenarioRun {
     this.#world.clock.violate('UNHANDLED_REJECTION', `nobody handles this: ${text}`);
   }
 
+  get #runId(): string {
+    return `run-sim-${this.#schedulers.length}`;
+  }
+
+  /** The run that ended, or is about to, was cut short: whoever started it does so again. */
+  get #startsAgain(): boolean {
+    return this.#interrupted && (this.#ended === undefined || this.#ended.error !== undefined);
+  }
+
+  #startRun(): void {
+    this.#interrupted = false;
+    this.#ended = undefined;
+    this.#schedulers.push(new SchedulerWatch(this.#graph, this.#violate));
+    const scheduler = this.#world.spawn('scheduler', HOST, async (context) => {
+      try {
+        await this.#schedulerMain(context);
+      } catch (error) {
+        // It could not start, on a disk that fails or without its daemon; whoever started it tries again.
+        if (!isUnavailable(error)) throw error;
+        this.#interrupted = true;
+      }
+      context.process.exitSoon(0);
+    });
+    scheduler.onExit(undefined, () => {
+      if (this.#startsAgain) this.#startAgain();
+    });
+  }
+
+  #interrupt(name: 'scheduler' | 'daemon'): void {
+    const process = this.#world.process(name);
+    if (process === undefined || this.#startsAgain) return;
+    this.#interrupted = true;
+    process.kill();
+  }
+
+  /** Daemon and workers end when they find their run gone; the next one has folders, and so memory, of its own. */
+  #startAgain(): void {
+    const { clock, random, processes } = this.#world;
+    for (const process of processes) clock.at(random.float() * 50, 'run.orphaned', () => process.kill());
+    clock.at(100, 'run.again', () => {
+      this.#world.host(HOST).memory.wipe();
+      this.#startRun();
+    });
+  }
+
   /** What `JobRun` does, on a simulated process. */
   async #schedulerMain(context: SimContext): Promise<void> {
     const { clock, disk, random, logger } = context;
@@ -143,7 +200,7 @@ class ScenarioRun {
     const store = await untilAvailable(() => CheckpointStore.open({ store: faulty, random, logger }));
     await untilAvailable(() => store.takeOver());
     const cluster = await Cluster.start({
-      folders: { runId: RUN_ID, path: '/run', memory: '/shm', socket: (name) => `unix:/run/${name}.sock` },
+      folders: { runId: this.#runId, path: '/run', memory: '/shm', socket: (name) => `unix:/run/${name}.sock` },
       checkpoints: CHECKPOINTS,
       workers,
       slots,
@@ -157,7 +214,7 @@ class ScenarioRun {
     const scheduler = new WatchedScheduler(
       {
         graph: this.#graph,
-        jobId: RUN_ID,
+        jobId: this.#runId,
         epoch: store.epoch,
         meta: '{}',
         restartsMax: RESTARTS_MAX,
@@ -165,7 +222,7 @@ class ScenarioRun {
         latest: store.latest,
         faults: { trimBeforeComplete: this.#mutant === 'trimBeforeComplete' },
       },
-      this.#scheduler,
+      this.#schedulers.at(-1) as SchedulerWatch,
     );
     this.#decider = scheduler;
     const driver = new SchedulerDriver({
@@ -186,7 +243,6 @@ class ScenarioRun {
     await cluster.close();
     if (error === undefined) this.#checkCommitted(await readJsonLines(disk, OUTPUT_FOLDER));
     this.#ended = { error };
-    context.process.exitSoon(0);
   }
 
   #control(context: SimContext) {
@@ -198,7 +254,7 @@ class ScenarioRun {
         host: () => HOST,
         main: (settings, onStop) => async (own) => {
           const { clock, network, memory, disk, random, logger, process } = own;
-          const daemon = await Daemon.open({
+          const opening = Daemon.open({
             settings: {
               ...(settings as DaemonSettings),
               arenaBytes: this.#scenario.guard ? ARENA_BYTES / 4 : ARENA_BYTES,
@@ -211,6 +267,11 @@ class ScenarioRun {
             logger,
             faults,
           });
+          const daemon = await opening.catch((error) => {
+            if (!isUnavailable(error)) throw error;
+            process.exitSoon(1);
+          });
+          if (daemon === undefined) return;
           onStop(() => void daemon.close().finally(() => process.exitSoon(0)));
         },
       },
@@ -278,7 +339,7 @@ class ScenarioRun {
     const sinks = attempts.filter(
       ({ task }) => this.#graph.vertices[Number(task.slice(1).split('.')[0])]?.outputs.length === 0,
     );
-    const current = sinks.map(({ task, attempt }) => `${task.split('.')[1]}-${RUN_ID}-${attempt}-`);
+    const current = sinks.map(({ task, attempt }) => `${task.split('.')[1]}-${this.#runId}-${attempt}-`);
     const pending = (await disk.list(`${OUTPUT_FOLDER}/.pending`)).filter((name) =>
       current.some((prefix) => name.startsWith(prefix)),
     );
@@ -350,9 +411,10 @@ class ScenarioRun {
       virtualMs: Math.round(clock.timeMs),
       events: this.#events,
       faults: faults.length,
-      restarts: this.#scheduler.restarts,
+      runs: this.#schedulers.length,
+      restarts: this.#schedulers.reduce((sum, run) => sum + run.restarts, 0),
       checkpoints: this.#head.checkpoints,
-      checkpointsAborted: this.#scheduler.aborted,
+      checkpointsAborted: this.#schedulers.reduce((sum, run) => sum + run.aborted, 0),
       buffers: this.#shuffle.buffers,
       lines: this.#output.lines,
     };

@@ -79,13 +79,14 @@ function summary(reports: readonly ScenarioReport[], realMs: number) {
     virtualMs: sum((r) => r.virtualMs),
     realMs: Math.round(realMs),
     faults: sum((r) => r.faults),
+    runs: sum((r) => r.runs),
     restarts: sum((r) => r.restarts),
     checkpoints: sum((r) => r.checkpoints),
     checkpointsAborted: sum((r) => r.checkpointsAborted),
     buffers: sum((r) => r.buffers),
     lines: sum((r) => r.lines),
   };
-  const { faults, restarts, checkpoints, events, virtualMs } = numbers;
-  const text = `${reports.length} seeds, ${faults} faults, ${restarts} restarts, ${checkpoints} checkpoints, ${events} events; ${(virtualMs / 1000).toFixed(0)} virtual seconds in ${(realMs / 1000).toFixed(1)}`;
+  const { faults, runs, restarts, checkpoints, events, virtualMs } = numbers;
+  const text = `${reports.length} seeds, ${faults} faults, ${runs} runs, ${restarts} restarts, ${checkpoints} checkpoints, ${events} events; ${(virtualMs / 1000).toFixed(0)} virtual seconds in ${(realMs / 1000).toFixed(1)}`;
   return { numbers, text };
 }

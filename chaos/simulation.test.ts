@@ -19,7 +19,16 @@ describe('the real cluster in the simulator', () => {
   it(`keeps its promises on ${SEEDS} fresh seeds`, { timeout: 280_000 }, async (t) => {
     const first = systemRandom().u32() >>> 1;
     t.diagnostic(`seeds ${first} to ${first + SEEDS - 1}`);
-    const sum = { restarts: 0, checkpoints: 0, checkpointsAborted: 0, faults: 0, lines: 0, buffers: 0, events: 0 };
+    const sum = {
+      runs: 0,
+      restarts: 0,
+      checkpoints: 0,
+      checkpointsAborted: 0,
+      faults: 0,
+      lines: 0,
+      buffers: 0,
+      events: 0,
+    };
     for (let seed = first; seed < first + SEEDS; seed++) {
       const report = await runScenario(drawScenario(seed), { onUnhandled: listen });
       ok(report.ok, told(report));
@@ -27,6 +36,7 @@ describe('the real cluster in the simulator', () => {
     }
     t.diagnostic(JSON.stringify(sum));
     // A simulator in which nothing happens would pass as well.
+    ok(sum.runs > SEEDS + 10, `only ${sum.runs} runs`);
     ok(sum.restarts > SEEDS / 2, `only ${sum.restarts} restarts`);
     ok(sum.checkpoints > SEEDS * 2, `only ${sum.checkpoints} checkpoints`);
     ok(sum.checkpointsAborted > 10, `only ${sum.checkpointsAborted} checkpoints aborted`);
