@@ -6,7 +6,7 @@ import { connectPeer, nodeNetwork } from '../../base/rpc/index.js';
 import { shuffleClient } from '../../shuffle/index.js';
 import { type SpawnedRun, TestPlace, until } from './spawned-run.test.support.js';
 
-const START_MS_MAX = 15_000;
+const START_MS_MAX = 30_000;
 
 describe('millrace daemon', () => {
   const place = new TestPlace();

@@ -1,17 +1,21 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
+import { existsSync, readdirSync } from 'node:fs';
 import { after, describe, it } from 'node:test';
 import { nodeDisk, type Random, seededRandom } from '../../base/index.js';
 import { readJsonLines } from '../connectors/index.js';
 import { compareLines } from '../examples/flights-check.js';
 import { expectedOfFlights } from './expected-flights.test.support.js';
 import type { RunResult } from './run-command.js';
-import { FLIGHTS_JOB, killIfThere, pause, TestPlace } from './spawned-run.test.support.js';
+import { FLIGHTS_JOB, killIfThere, pause, TestPlace, until } from './spawned-run.test.support.js';
 
 const KILLS_MIN = 20;
 /** In one run, so that the limit of restarts without a checkpoint in between is not what is tested. */
-const KILLS_PER_RUN = 6;
-const GAP_MS_MAX = 1500;
+const KILLS_PER_RUN = 5;
+const GAP_MS_MAX = 800;
+/** Of the kills that come after new output was committed, so that there is a checkpoint to come back to; the others may hit a start or a recovery. */
+const AFTER_COMMIT_SHARE = 0.7;
+const COMMIT_MS_MAX = 60_000;
 const ROWS = 120_000;
 /** Split over four source tasks, of which the first has all of so few rows: about five seconds without a kill. */
 const RATE = 100_000;
@@ -21,6 +25,10 @@ const CLUSTERS = [
   ['--shuffle', 'wire', '--workers', '2', '--slots', '2'],
   ['--shuffle', 'mapped', '--workers', '3', '--slots', '1'],
 ] as const;
+
+function committedFiles(folder: string): number {
+  return existsSync(folder) ? readdirSync(folder).filter((name) => name.startsWith('part-')).length : 0;
+}
 
 describe('killing workers', () => {
   const place = new TestPlace();
@@ -49,11 +57,17 @@ describe('killing workers', () => {
     const run = place.run(FLIGHTS_JOB, ...cluster, ...params, '--checkpoint-interval-ms', '100');
     const killedAfterMs: number[] = [];
     const startMs = performance.now();
+    let committed = 0;
     while (run.running && killedAfterMs.length < KILLS_PER_RUN) {
+      if (random.chance(AFTER_COMMIT_SHARE)) {
+        const moreIsThere = () => !run.running || committedFiles(out) > committed;
+        await until(moreIsThere, COMMIT_MS_MAX, () => `run ${index} commits nothing: ${run.stderr}`);
+      }
       await pause(random.below(GAP_MS_MAX));
       const workers = place.workers();
       const victim = workers[random.below(Math.max(1, workers.length))];
       if (victim === undefined) continue;
+      committed = committedFiles(out);
       killIfThere(victim.pid);
       killedAfterMs.push(Math.round(performance.now() - startMs));
     }
@@ -63,6 +77,7 @@ describe('killing workers', () => {
     deepEqual({ duplicates, missing, unexpected }, { duplicates: 0, missing: 0, unexpected: 0 }, what);
     const result = run.result<RunResult>();
     equal(result.rows, ROWS, what);
+    ok(result.checkpoints > 1 && result.restarts > 0, `${what}: ${run.stdout}`);
     return killedAfterMs.length;
   }
 });
