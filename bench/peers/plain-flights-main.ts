@@ -3,7 +3,7 @@
  *
  *     node plain-flights-main.js MODULE INPUT     prints the seconds it took, without the start of the process
  *
- * MODULE is `engine/examples/flights-check.js`: an example, and so no part of the engine's doors; INPUT is its JSON.
+ * MODULE is `engine/examples/index.js`: an example, and so no part of the engine's doors; INPUT is its JSON.
  */
 interface Check {
   expectedFlights(input: unknown): Promise<unknown>;

@@ -8,7 +8,7 @@ import { wholeProcess } from '../whole-process.js';
 const at = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const START = at('../../engine/cli/start.js');
 const PLAIN = at('../peers/plain-flights-main.js');
-const CHECK = new URL('../../engine/examples/flights-check.js', import.meta.url).href;
+const CHECK = new URL('../../engine/examples/index.js', import.meta.url).href;
 const LIMIT = 'plain computation, one thread';
 
 /** One run of a whole process: the rows a second it says (or that follow from its seconds), and its wall time. */

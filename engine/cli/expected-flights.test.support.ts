@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
-import { type ExpectedFlights, expectedFlights } from '../examples/flights-check.js';
+import { type ExpectedFlights, expectedFlights } from '../examples/index.js';
 
 /** What the flights job must put out over the first `rows` flights. */
 export function expectedOfFlights(rows: number): Promise<ExpectedFlights> {

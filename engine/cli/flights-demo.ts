@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { claimRunFolder, nodeDisk, releaseRunFolder, systemRandom } from '../../base/index.js';
 import { readJsonLines } from '../connectors/index.js';
-import { compareLines, expectedFlights } from '../examples/flights-check.js';
+import { compareLines, expectedFlights } from '../examples/index.js';
 import { JobRun } from './job-run.js';
 import { openProgress, type Progress } from './progress.js';
 import type { ClusterFlags } from './run-options.js';

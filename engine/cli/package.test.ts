@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { nodeDisk } from '../../base/index.js';
 import { readJsonLines } from '../connectors/index.js';
-import { compareLines } from '../examples/flights-check.js';
+import { compareLines } from '../examples/index.js';
 import { expectedCounts, writeCountingJob } from './counting-job.test.support.js';
 import type { RunResult } from './run-command.js';
 import { ROOT, TestPlace } from './spawned-run.test.support.js';

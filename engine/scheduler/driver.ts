@@ -28,6 +28,8 @@ export interface DriverOptions {
   readonly checkpointIntervalMs: number;
   /** How long lost slots may take to come back before their tasks crowd into others. */
   readonly slotWaitMs: number;
+  /** How long HEAD may stay out of reach before the job ends, to be resumed later; none: for ever. */
+  readonly storeWaitMs?: number;
   observe(note: SchedulerNote): void;
 }
 
@@ -232,7 +234,8 @@ export class SchedulerDriver {
   }
 
   async #regain(cause: MillraceError): Promise<void> {
-    const { store, clock, logger } = this.#options;
+    const { store, clock, logger, storeWaitMs = Number.POSITIVE_INFINITY } = this.#options;
+    const sinceMs = clock.monotonicMs();
     for (let [error, delayMs] = [cause, 50]; ; delayMs = Math.min(delayMs * 2, 5000)) {
       logger.warn({ code: error.code }, `checkpoint store: ${error.message}`);
       try {
@@ -240,6 +243,11 @@ export class SchedulerDriver {
       } catch (thrown) {
         error = MillraceError.from(thrown);
         if (error.kind !== 'unavailable' || this.#over) throw error;
+        if (clock.monotonicMs() - sinceMs > storeWaitMs) {
+          // Where HEAD is stays unknown, so nothing may be decided any more, not even that this checkpoint failed.
+          this.#end(error.toJSON());
+          throw error;
+        }
         await sleep(clock, delayMs);
       }
     }

@@ -32,6 +32,8 @@ export interface JobSchedulerOptions {
   /** Restarts allowed without a complete checkpoint in between. */
   readonly restartsMax: number;
   readonly checkpointTimeoutMs: number;
+  /** So many checkpoints in a row that the store refuses end the job, to be resumed when there is room again. None: it goes on. */
+  readonly storeFailuresMax?: number;
   /** To start from. */
   readonly latest: Manifest | undefined;
   readonly faults?: SchedulerFaults;
@@ -58,6 +60,8 @@ export class JobScheduler {
   /** Failures that came while HEAD was being moved: decided when it is known where HEAD is. */
   #deferred: { readonly task: string; readonly error: SerializedError }[] = [];
   #restarts = 0;
+  /** In a row. */
+  #storeFailures = 0;
   #started = false;
   #restarting = false;
   #allRunning = false;
@@ -118,8 +122,9 @@ export class JobScheduler {
       case 'persisted':
         return this.#persisted(event.checkpoint, event.segments);
       case 'persistFailed':
-        if (this.#pending?.id === event.checkpoint) this.#abort(event.reason);
-        return;
+        if (this.#pending?.id !== event.checkpoint) return;
+        this.#abort(event.reason);
+        return this.#storeFailed(event.reason);
       case 'published':
         if (this.#pending?.id === event.checkpoint) this.#published(this.#pending);
         return;
@@ -128,6 +133,7 @@ export class JobScheduler {
         // Fenced: another leader owns the job now, and this one must not touch it any more.
         if (event.error.kind === 'fenced') return this.#end(event.error);
         this.#abort(event.error.message);
+        this.#storeFailed(event.error.message);
         return this.#failDeferred();
       case 'checkpointDue':
         return this.#checkpointDue(event.nowMs);
@@ -282,6 +288,7 @@ export class JobScheduler {
     this.#pending = undefined;
     this.#latest = manifest;
     this.#restarts = 0;
+    this.#storeFailures = 0;
     let bytes = 0;
     for (const snapshot of manifest.tasks) {
       const task = this.#tasks.get(snapshot.task) as TaskState;
@@ -317,6 +324,14 @@ export class JobScheduler {
     this.#effects.push({ kind: 'forget', checkpoint: pending.id, completed: false });
     this.#note({ what: 'checkpointAborted', checkpoint: pending.id, cause });
     for (const task of this.#tasks.values()) this.#command(task, { kind: 'aborted', checkpoint: pending.id });
+  }
+
+  /** A full disk, say: going on would only redo more after the stop that comes anyway. */
+  #storeFailed(reason: string): void {
+    this.#storeFailures++;
+    if (this.#storeFailures < (this.#options.storeFailuresMax ?? Number.POSITIVE_INFINITY)) return;
+    const message = `${this.#storeFailures} checkpoints in a row could not be stored: ${reason}`;
+    this.#end(new MillraceError('unavailable', 'CHECKPOINTS_FAIL', message).toJSON());
   }
 
   // ---- failure and recovery ----
