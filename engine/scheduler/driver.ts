@@ -202,6 +202,7 @@ export class SchedulerDriver {
         await master.seal(supersedes.writer, supersedes.epoch).catch(ignoreUnknownWriter);
         await master.release(supersedes.writer);
       }
+      if (effect.delayMs > 0) await sleep(this.#options.clock, effect.delayMs);
       await master.register(writer);
     });
     this.#prepares.set(

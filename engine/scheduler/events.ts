@@ -34,6 +34,8 @@ export type SchedulerEffect =
       readonly attempt: number;
       readonly writer: WriterDescriptor;
       readonly supersedes: { readonly writer: string; readonly epoch: number } | undefined;
+      /** Wait so long first: what fails again and again is tried ever less often. */
+      readonly delayMs: number;
     }
   | { readonly kind: 'deploy'; readonly slot: SlotId; readonly deployment: TaskDeployment }
   | { readonly kind: 'command'; readonly slot: SlotId; readonly command: TaskCommand }

@@ -401,6 +401,7 @@ export class JobScheduler {
       task: task.name,
       attempt: task.attempt,
       writer: writerOf(this.#graph, jobId, task),
+      delayMs: restartDelayMs(this.#restarts),
       supersedes: before === 0 ? undefined : { writer: writerId(jobId, task, before), epoch: task.attempt },
     });
   }
@@ -481,6 +482,11 @@ export class JobScheduler {
       .map((task) => writerId(this.#options.jobId, task));
     this.#effects.push({ kind: 'release', writers }, { kind: 'ended', error });
   }
+}
+
+/** The first restart since a complete checkpoint is immediate; then 50 ms, doubling, 5 s at most. */
+function restartDelayMs(restarts: number): number {
+  return restarts <= 1 ? 0 : Math.min(50 * 2 ** (restarts - 2), 5000);
 }
 
 type CommandBody =
