@@ -64,7 +64,10 @@ function runningEngine(): Plugin {
     setup(builder) {
       builder.onResolve({ filter: /^millrace(\/|$)/ }, ({ path }) => {
         const door = doors[path];
-        if (door === undefined) return { errors: [{ text: `'${path}' is not part of millrace (there are: ${Object.keys(doors).join(', ')})` }] };
+        if (door === undefined)
+          return {
+            errors: [{ text: `'${path}' is not part of millrace (there are: ${Object.keys(doors).join(', ')})` }],
+          };
         return { path: pathToFileURL(fileURLToPath(new URL(door, import.meta.url))).href, external: true };
       });
     },

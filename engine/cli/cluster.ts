@@ -19,7 +19,13 @@ import {
 import { type AuthenticatedPeer, acceptPeer, nodeNetwork, type RpcPeer } from '../../base/rpc/index.js';
 import { type ShuffleMaster, shuffleClient } from '../../shuffle/index.js';
 import type { DaemonSettings } from '../daemon/index.js';
-import { decodeRegisterWorker, type JobArtefact, SERVICE, type ShuffleKind, type WorkerSettings } from '../runtime/index.js';
+import {
+  decodeRegisterWorker,
+  type JobArtefact,
+  SERVICE,
+  type ShuffleKind,
+  type WorkerSettings,
+} from '../runtime/index.js';
 import type { SchedulerDriver } from '../scheduler/index.js';
 import { connectDaemon } from './connect-daemon.js';
 import { inProcessControl } from './in-process-control.js';
@@ -239,7 +245,11 @@ export class Cluster {
   async #accept(connection: Connection): Promise<void> {
     let peer: AuthenticatedPeer;
     try {
-      peer = await acceptPeer(connection, { token: Buffer.from(this.#token, 'hex'), role: 'scheduler', clock: this.#clock });
+      peer = await acceptPeer(connection, {
+        token: Buffer.from(this.#token, 'hex'),
+        role: 'scheduler',
+        clock: this.#clock,
+      });
     } catch (thrown) {
       this.#options.logger.warn({ error: String(thrown) }, 'a connection was refused');
       return;
@@ -256,7 +266,11 @@ export class Cluster {
       const registered = decodeRegisterWorker(body);
       name = registered.worker;
       if (registered.version !== VERSION) {
-        throw new MillraceError('invalid', 'VERSION_MISMATCH', `worker ${name} is of version ${registered.version}, the scheduler of ${VERSION}`);
+        throw new MillraceError(
+          'invalid',
+          'VERSION_MISMATCH',
+          `worker ${name} is of version ${registered.version}, the scheduler of ${VERSION}`,
+        );
       }
       return undefined;
     });
@@ -290,5 +304,7 @@ function thisMachine({ shuffle, logger }: ClusterOptions): ClusterSurroundings {
 
 function spawnControl(): ProcessControl {
   const path = (name: string) => fileURLToPath(new URL(name, import.meta.url));
-  return nodeProcessControl({ entry: { daemon: path('../daemon/main.js'), worker: path('../runtime/worker-main.js') } });
+  return nodeProcessControl({
+    entry: { daemon: path('../daemon/main.js'), worker: path('../runtime/worker-main.js') },
+  });
 }

@@ -1,5 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { type Clock, MillraceError, type Network, type ProcessHandle, type SerializedError, sleep } from '../../base/index.js';
+import {
+  type Clock,
+  MillraceError,
+  type Network,
+  type ProcessHandle,
+  type SerializedError,
+  sleep,
+} from '../../base/index.js';
 import { type AuthenticatedPeer, connectPeer } from '../../base/rpc/index.js';
 
 const CONNECT_TIMEOUT_MS = 15_000;
@@ -28,7 +35,11 @@ export async function connectDaemon(options: {
       return await connectPeer(network, address, { token, role: 'scheduler', clock });
     } catch (thrown) {
       const error = MillraceError.from(thrown);
-      if (exited) throw startError(errorFile) ?? new MillraceError('unavailable', 'DAEMON_DIED', 'the daemon died while starting; see its log');
+      if (exited)
+        throw (
+          startError(errorFile) ??
+          new MillraceError('unavailable', 'DAEMON_DIED', 'the daemon died while starting; see its log')
+        );
       if (error.code !== 'CONNECT_FAILED' || clock.monotonicMs() > deadlineMs) throw error;
       await sleep(clock, RETRY_MS);
     }
@@ -36,5 +47,7 @@ export async function connectDaemon(options: {
 }
 
 function startError(file: string): MillraceError | undefined {
-  return existsSync(file) ? MillraceError.fromJSON(JSON.parse(readFileSync(file, 'utf8')) as SerializedError) : undefined;
+  return existsSync(file)
+    ? MillraceError.fromJSON(JSON.parse(readFileSync(file, 'utf8')) as SerializedError)
+    : undefined;
 }

@@ -1,5 +1,13 @@
-import { type Logger, nodeDisk, type ProcessControl, type ProcessExit, type ProcessHandle, systemClock, systemRandom } from '../../base/index.js';
-import { sharedArrayMemory } from '../../base/index.js';
+import {
+  type Logger,
+  nodeDisk,
+  type ProcessControl,
+  type ProcessExit,
+  type ProcessHandle,
+  sharedArrayMemory,
+  systemClock,
+  systemRandom,
+} from '../../base/index.js';
 import { nodeNetwork } from '../../base/rpc/index.js';
 import { Daemon, type DaemonSettings } from '../daemon/index.js';
 import { Worker, type WorkerSettings } from '../runtime/index.js';
@@ -60,7 +68,8 @@ function handleOf(name: string, close: () => Promise<void>): ProcessHandle {
     signal(kind) {
       if (ending || (kind !== 'kill' && kind !== 'stop')) return;
       ending = true;
-      const exit: ProcessExit = kind === 'kill' ? { code: undefined, signal: 'SIGKILL' } : { code: 0, signal: undefined };
+      const exit: ProcessExit =
+        kind === 'kill' ? { code: undefined, signal: 'SIGKILL' } : { code: 0, signal: undefined };
       close().then(
         () => resolveExited(exit),
         () => resolveExited(exit),

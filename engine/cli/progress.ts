@@ -18,7 +18,8 @@ export function openProgress(totalRows: number | undefined, quiet: boolean): Pro
 
 function describe(status: JobStatus): string {
   const last = status.lastCheckpoint;
-  const checkpoint = last === undefined ? 'no checkpoint yet' : `checkpoint ${last.id}: ${size(last.bytes)} in ${last.durationMs} ms`;
+  const checkpoint =
+    last === undefined ? 'no checkpoint yet' : `checkpoint ${last.id}: ${size(last.bytes)} in ${last.durationMs} ms`;
   return `${Math.round(status.rowsPerSecond / 1000)} k rows/s | ${checkpoint} | restarts ${status.restarts}`;
 }
 

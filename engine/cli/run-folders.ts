@@ -1,6 +1,13 @@
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { claimRunFolder, memoryBackedFolder, MillraceError, releaseRunFolder, sweepDeadRuns, systemRandom } from '../../base/index.js';
+import {
+  claimRunFolder,
+  MillraceError,
+  memoryBackedFolder,
+  releaseRunFolder,
+  sweepDeadRuns,
+  systemRandom,
+} from '../../base/index.js';
 
 /** The folders of one run: one for sockets and bundles, one in memory-backed storage for mapped regions. */
 export class RunFolders {
@@ -24,7 +31,11 @@ export class RunFolders {
     sweepDeadRuns(tmpdir());
     const memoryParent = options.mapped ? memoryBackedFolder(options.memoryDir) : undefined;
     if (options.mapped && memoryParent === undefined && options.memoryDir !== undefined) {
-      throw new MillraceError('invalid', 'NO_MEMORY_FOLDER', `${options.memoryDir} is not memory-backed (tmpfs); name one with --shm-dir, or use --shuffle wire`);
+      throw new MillraceError(
+        'invalid',
+        'NO_MEMORY_FOLDER',
+        `${options.memoryDir} is not memory-backed (tmpfs); name one with --shm-dir, or use --shuffle wire`,
+      );
     }
     if (memoryParent !== undefined) sweepDeadRuns(memoryParent);
     const path = claimRunFolder(tmpdir(), runId);

@@ -24,12 +24,17 @@ export function addClusterOptions(command: Command): Command {
         .choices(['mapped', 'wire', 'memory'])
         .default('mapped'),
     )
-    .option('--state-dir <dir>', 'where checkpoints are kept, to resume after a stop (default: a folder of the run, removed after it)')
+    .option(
+      '--state-dir <dir>',
+      'where checkpoints are kept, to resume after a stop (default: a folder of the run, removed after it)',
+    )
     .option('--checkpoint-interval-ms <n>', 'time between checkpoints', wholeNumber(10, 86_400_000), 1000)
     .option('--shm-dir <dir>', 'memory-backed folder for mapped buffers (default: /dev/shm)')
     .option('--json', 'print the result as one JSON object on the last line of stdout')
     .addOption(
-      new Option('--log-level <level>', 'what to log on stderr').choices(['debug', 'info', 'warn', 'error', 'silent']).default('error'),
+      new Option('--log-level <level>', 'what to log on stderr')
+        .choices(['debug', 'info', 'warn', 'error', 'silent'])
+        .default('error'),
     );
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync, linkSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDead, MillraceError, ownIdentity, type ProcessIdentity } from '../../base/index.js';
 
@@ -48,7 +48,12 @@ export class StateFolder {
       }
     } catch (thrown) {
       if (thrown instanceof MillraceError) throw thrown;
-      throw new MillraceError('unavailable', 'STATE_DIR_UNUSABLE', `state directory ${path}: ${(thrown as Error).message}`, { cause: thrown });
+      throw new MillraceError(
+        'unavailable',
+        'STATE_DIR_UNUSABLE',
+        `state directory ${path}: ${(thrown as Error).message}`,
+        { cause: thrown },
+      );
     }
     return folder;
   }
@@ -79,7 +84,11 @@ export class StateFolder {
         }
         rmSync(lock, { force: true });
       }
-      throw new MillraceError('unavailable', 'STATE_DIR_IN_USE', `state directory ${this.path}: several runs are starting in it at once`);
+      throw new MillraceError(
+        'unavailable',
+        'STATE_DIR_IN_USE',
+        `state directory ${this.path}: several runs are starting in it at once`,
+      );
     } finally {
       rmSync(mine, { force: true });
     }
@@ -89,7 +98,11 @@ export class StateFolder {
     const path = join(this.path, INFO);
     if (!existsSync(path)) {
       if (existsSync(this.checkpoints)) {
-        throw new MillraceError('invalid', 'STATE_DIR_FOREIGN', `${this.path} has a 'checkpoints' folder that is not Millrace's; choose another --state-dir`);
+        throw new MillraceError(
+          'invalid',
+          'STATE_DIR_FOREIGN',
+          `${this.path} has a 'checkpoints' folder that is not Millrace's; choose another --state-dir`,
+        );
       }
       const info: StateFolderInfo = { format: FORMAT, job, fingerprint };
       writeFileSync(path, `${JSON.stringify(info)}\n`);
