@@ -293,7 +293,7 @@ export class CheckpointStore {
           throw new MillraceError(
             'unavailable',
             'STORE_UNAVAILABLE',
-            `${this.#store.location}: it is unknown whether HEAD was moved; take over again to find out`,
+            `it is unknown whether HEAD was moved, take over again to find out: ${(thrown as Error).message}`,
             { cause: thrown },
           );
         }

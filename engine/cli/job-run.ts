@@ -66,6 +66,9 @@ interface PlannedJob {
 const CHECKPOINT_TIMEOUT_MS = 60_000;
 const RESTARTS_MAX = 10;
 const SLOT_WAIT_MS = 10_000;
+/** A full disk is given this many checkpoints, and HEAD this long, before the run ends with the reason. */
+const STORE_FAILURES_MAX = 10;
+const STORE_WAIT_MS = 20_000;
 
 /** One embedded run of a job: its folders, its cluster of processes, its scheduler. Made by `start`, ended by `close`. */
 export class JobRun {
@@ -110,6 +113,7 @@ export class JobRun {
       meta: JSON.stringify({ job: planned.graph.name, fingerprint: planned.fingerprint }),
       restartsMax: RESTARTS_MAX,
       checkpointTimeoutMs: CHECKPOINT_TIMEOUT_MS,
+      storeFailuresMax: STORE_FAILURES_MAX,
       latest: store.latest,
     });
     this.#driver = new SchedulerDriver({
@@ -121,6 +125,7 @@ export class JobRun {
       store,
       checkpointIntervalMs: options.checkpointIntervalMs,
       slotWaitMs: SLOT_WAIT_MS,
+      storeWaitMs: STORE_WAIT_MS,
       observe: (note) => this.#observe(note),
     });
     void this.#driver.ended.then(() => this.#statistics.ended());

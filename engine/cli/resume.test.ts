@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { nodeDisk } from '../../base/index.js';
 import { readJsonLines } from '../connectors/index.js';
-import { compareLines } from '../examples/flights-check.js';
+import { compareLines } from '../examples/index.js';
 import { expectedCounts, writeCountingJob } from './counting-job.test.support.js';
 import type { RunResult } from './run-command.js';
 import { type SpawnedRun, TestPlace, until } from './spawned-run.test.support.js';

@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { after, describe, it } from 'node:test';
 import { nodeDisk, type Random, seededRandom } from '../../base/index.js';
 import { readJsonLines } from '../connectors/index.js';
-import { compareLines } from '../examples/flights-check.js';
+import { compareLines } from '../examples/index.js';
 import { expectedOfFlights } from './expected-flights.test.support.js';
 import type { RunResult } from './run-command.js';
 import { FLIGHTS_JOB, killIfThere, pause, TestPlace, until } from './spawned-run.test.support.js';
