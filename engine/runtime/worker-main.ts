@@ -7,14 +7,21 @@ import type { WorkerSettings } from './worker-settings.js';
 onParentGone(() => process.exit(0));
 const settings = (await readSettings()) as WorkerSettings;
 const clock = systemClock();
+const logger = stderrLogger(settings.logLevel, { part: 'worker', worker: settings.worker });
 const worker = new Worker({
   settings,
   clock,
   network: nodeNetwork({ clock }),
-  logger: stderrLogger(settings.logLevel, { part: 'worker', worker: settings.worker }),
+  logger,
   pid: process.pid,
   memory: undefined,
 });
 process.on('SIGTERM', () => void worker.close().finally(() => process.exit(0)));
-await worker.run();
-process.exit(0);
+try {
+  await worker.run();
+  process.exit(0);
+} catch (thrown) {
+  // Mostly a scheduler that went while this worker was starting (Ctrl-C): no stack trace for that.
+  logger.warn({ error: String(thrown) }, 'this worker could not join its run');
+  process.exit(1);
+}
