@@ -65,6 +65,7 @@ interface PlannedJob {
 
 const CHECKPOINT_TIMEOUT_MS = 60_000;
 const RESTARTS_MAX = 10;
+const EXCEPTIONS_MAX = 3;
 const SLOT_WAIT_MS = 10_000;
 /** A full disk is given this many checkpoints, and HEAD this long, before the run ends with the reason. */
 const STORE_FAILURES_MAX = 10;
@@ -112,6 +113,7 @@ export class JobRun {
       epoch: store.epoch,
       meta: JSON.stringify({ job: planned.graph.name, fingerprint: planned.fingerprint }),
       restartsMax: RESTARTS_MAX,
+      exceptionsMax: EXCEPTIONS_MAX,
       checkpointTimeoutMs: CHECKPOINT_TIMEOUT_MS,
       storeFailuresMax: STORE_FAILURES_MAX,
       latest: store.latest,

@@ -81,7 +81,7 @@ export class Task {
     } catch (thrown) {
       if (this.#phase !== 'cancelled') {
         this.#phase = 'failed';
-        const error = MillraceError.from(thrown, 'TASK_FAILED');
+        const error = this.#errorOf(thrown);
         const { task, attempt } = this.deployment;
         // A replaced attempt notices that its log is sealed, or its producer's gone, before it is told to stop: that is no news.
         const level = error.kind === 'fenced' || error.code === 'PARTITION_LOST' ? 'info' : 'warn';
@@ -91,6 +91,16 @@ export class Task {
     } finally {
       await this.#close();
     }
+  }
+
+  /** What user code threw says nothing of where: the task and its operators are named before it. */
+  #errorOf(thrown: unknown): MillraceError {
+    if (thrown instanceof MillraceError) return thrown;
+    const message = thrown instanceof Error ? thrown.message : String(thrown);
+    const place = `task ${this.deployment.task} (${this.#vertex.name})`;
+    const error = new MillraceError('internal', 'TASK_FAILED', `${place}: ${message}`, { cause: thrown });
+    if (thrown instanceof Error && thrown.stack !== undefined) error.stack = thrown.stack;
+    return error;
   }
 
   async #loop(parts: TaskParts): Promise<void> {

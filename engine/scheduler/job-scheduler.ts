@@ -5,6 +5,7 @@ import type { TaskDeployment, TaskEvent, TaskPosition } from '../runtime/index.j
 import { deploymentOf } from './deployment-of.js';
 import type { SchedulerEffect, SchedulerEvent, SchedulerNote, SlotId } from './events.js';
 import { PendingCheckpoint } from './pending-checkpoint.js';
+import { restartDelayMs } from './restart-delay.js';
 import {
   createTasks,
   failureRegion,
@@ -31,6 +32,8 @@ export interface JobSchedulerOptions {
   readonly meta: string;
   /** Restarts allowed without a complete checkpoint in between. */
   readonly restartsMax: number;
+  /** Likewise, of exceptions that user code threw: a bug comes back each time, and its author waits. `restartsMax` by default. */
+  readonly exceptionsMax?: number;
   readonly checkpointTimeoutMs: number;
   /** So many checkpoints in a row that the store refuses end the job, to be resumed when there is room again. None: it goes on. */
   readonly storeFailuresMax?: number;
@@ -60,6 +63,7 @@ export class JobScheduler {
   /** Failures that came while HEAD was being moved: decided when it is known where HEAD is. */
   #deferred: { readonly task: string; readonly error: SerializedError }[] = [];
   #restarts = 0;
+  #exceptions = 0;
   /** In a row. */
   #storeFailures = 0;
   #started = false;
@@ -288,6 +292,7 @@ export class JobScheduler {
     this.#pending = undefined;
     this.#latest = manifest;
     this.#restarts = 0;
+    this.#exceptions = 0;
     this.#storeFailures = 0;
     let bytes = 0;
     for (const snapshot of manifest.tasks) {
@@ -342,8 +347,11 @@ export class JobScheduler {
       return;
     }
     this.#restarts++;
+    if (error.code === 'TASK_FAILED') this.#exceptions++;
     // Bad input stays bad; a fenced leader must not go on.
-    if (error.kind === 'invalid' || this.#restarts > this.#options.restartsMax) return this.#end(error);
+    const { restartsMax, exceptionsMax = restartsMax } = this.#options;
+    if (error.kind === 'invalid' || this.#restarts > restartsMax || this.#exceptions > exceptionsMax)
+      return this.#end(error);
     this.#abort(`${names.join(', ')} failed`);
     const lost = error.code === 'PARTITION_LOST' ? this.#producerOf(String(error.context.partition ?? '')) : undefined;
     const region = failureRegion(this.#graph, this.#tasks, lost === undefined ? names : [...names, lost]);
@@ -482,11 +490,6 @@ export class JobScheduler {
       .map((task) => writerId(this.#options.jobId, task));
     this.#effects.push({ kind: 'release', writers }, { kind: 'ended', error });
   }
-}
-
-/** The first restart since a complete checkpoint is immediate; then 50 ms, doubling, 5 s at most. */
-function restartDelayMs(restarts: number): number {
-  return restarts <= 1 ? 0 : Math.min(50 * 2 ** (restarts - 2), 5000);
 }
 
 type CommandBody =
