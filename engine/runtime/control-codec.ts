@@ -1,5 +1,5 @@
 import { Builder, ByteBuffer, type IGeneratedObject } from 'flatbuffers';
-import { MillraceError } from '../../base/index.js';
+import { MillraceError, xxh64 } from '../../base/index.js';
 import type { SegmentRef } from '../../checkpoint/index.js';
 import type { TaskCommand, TaskDeployment, TaskEvent, TaskPosition } from './deployment.js';
 import { ChannelT } from './generated/millrace/control/channel.js';
@@ -9,17 +9,31 @@ import { SegmentT } from './generated/millrace/control/segment.js';
 import { TaskCommandT, TaskCommand as TaskCommandTable } from './generated/millrace/control/task-command.js';
 import { TaskEventT, TaskEvent as TaskEventTable } from './generated/millrace/control/task-event.js';
 
-/** Packs one control.fbs table into bytes of its own. */
+/** Bytes before the table: its xxh64, little-endian. */
+const CHECKSUM_BYTES = 8;
+
+/** Packs one control.fbs table into bytes of its own: checksum, table. */
 export function pack(table: IGeneratedObject): Uint8Array {
   const builder = new Builder(512);
   builder.finish(table.pack(builder));
-  return builder.asUint8Array().slice();
+  const packed = builder.asUint8Array();
+  const bytes = new Uint8Array(CHECKSUM_BYTES + packed.length);
+  new DataView(bytes.buffer).setBigUint64(0, xxh64(packed), true);
+  bytes.set(packed, CHECKSUM_BYTES);
+  return bytes;
 }
 
-/** Reads one table; bytes that are no such table are `CONTROL_CORRUPT` (corrupt). */
+/**
+ * Reads one table; bytes that are no such table are `CONTROL_CORRUPT` (corrupt). Checked before it is read: FlatBuffers
+ * itself takes missing bytes for zeros, and a damaged length for a reason to make that many objects.
+ */
 export function unpack<T>(what: string, bytes: Uint8Array, read: (buffer: ByteBuffer) => T): T {
+  const table = bytes.subarray(CHECKSUM_BYTES);
+  const whole = table.length > 0 && new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true) === xxh64(table);
+  if (!whole)
+    throw new MillraceError('corrupt', 'CONTROL_CORRUPT', `a ${what} message of ${bytes.length} bytes is damaged`);
   try {
-    return read(new ByteBuffer(bytes));
+    return read(new ByteBuffer(table));
   } catch (cause) {
     throw new MillraceError('corrupt', 'CONTROL_CORRUPT', `a ${what} message of ${bytes.length} bytes cannot be read`, {
       cause,
@@ -30,6 +44,16 @@ export function unpack<T>(what: string, bytes: Uint8Array, read: (buffer: ByteBu
 /** FlatBuffers strings are nullable; ours never are. */
 export function text(value: string | Uint8Array | null): string {
   return typeof value === 'string' ? value : '';
+}
+
+function parsePosition(json: string): TaskPosition {
+  try {
+    return JSON.parse(json) as TaskPosition;
+  } catch (cause) {
+    throw new MillraceError('corrupt', 'CONTROL_CORRUPT', `a task's position of ${json.length} characters is no JSON`, {
+      cause,
+    });
+  }
 }
 
 export function segmentToTable(ref: SegmentRef): SegmentT {
@@ -109,7 +133,7 @@ export function decodeDeployment(bytes: Uint8Array): TaskDeployment {
       position === ''
         ? undefined
         : {
-            position: JSON.parse(position) as TaskPosition,
+            position: parsePosition(position),
             segments: t.segments.map(segmentFromTable),
             finished: t.finished,
           },
@@ -135,7 +159,7 @@ export function encodeTaskEvent(event: TaskEvent): Uint8Array {
 export function decodeTaskEvent(bytes: Uint8Array): TaskEvent {
   const t = unpack('task event', bytes, (buffer) => TaskEventTable.getRootAsTaskEvent(buffer).unpack());
   const base = { task: text(t.task), attempt: t.attempt };
-  const position = () => JSON.parse(text(t.position)) as TaskPosition;
+  const position = () => parsePosition(text(t.position));
   const kind = EVENT_KINDS[t.kind];
   switch (kind) {
     case 'acknowledged':
