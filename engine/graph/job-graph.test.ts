@@ -101,12 +101,26 @@ test('parallelism is bounded by what a node can use and by the key groups', () =
   assert.equal(subpartitionsOf(plan, plan.edges[0] as JobGraph['edges'][0]), KEY_GROUPS);
 });
 
-test('rows cannot go forward between unequal widths: the message says what to do', () => {
+test('what follows a narrow source row by row is as narrow, up to the next keyBy', () => {
   const d = new Describe();
   const source = d.add('source', [], 1);
   d.add('sink', [[source, forward]]);
+  const other = d.add('operator', [[source, forward]]);
+  const window = d.add('operator', [[other, hash]]);
+  d.add('sink', [[window, forward]]);
+  assert.deepEqual(
+    planJob(d.graph, 3).vertices.map(({ parallelism }) => parallelism),
+    [1, 1, 1, 3],
+  );
+});
+
+test('rows cannot go forward to something narrower: the message says what to do', () => {
+  const d = new Describe();
+  const source = d.add('source', []);
+  d.add('operator', [[source, forward]], 1);
+  d.add('sink', [[source, forward]]);
   planJob(d.graph, 1);
-  assert.throws(() => planJob(d.graph, 2), { code: 'EDGE_PARALLELISM', kind: 'invalid', message: /1 wide.*2.*keyBy/ });
+  assert.throws(() => planJob(d.graph, 2), { code: 'EDGE_PARALLELISM', kind: 'invalid', message: /2 wide.*1.*keyBy/ });
 });
 
 test('a job without a sink is refused', () => {
