@@ -217,6 +217,9 @@ export class WindowedStream<S extends Schema, K extends keyof S & string> {
         throw new MillraceError('invalid', 'COLUMN_TWICE', `aggregate: there are two columns named '${name}'`);
       schema[name] = aggregates[name]?.type ?? 'timestamp';
     }
+    for (const { column } of Object.values(aggregates)) {
+      if (column !== undefined) requireColumn(this.#state.schema, column, 'aggregate');
+    }
     const options = {
       keys: this.#keys,
       time: this.#time,

@@ -29,6 +29,10 @@ export interface FlightsResult {
   readonly error?: string;
 }
 
+function restarting(tasks: number): string {
+  return tasks === 1 ? '1 task restarts' : `${tasks} tasks restart`;
+}
+
 export interface FlightsDemoOptions {
   readonly jobFile: string;
   readonly flags: ClusterFlags & { readonly rate: number; readonly rows: number; readonly kill: boolean };
@@ -71,6 +75,11 @@ export class FlightsDemo {
     const run = await starting;
     this.#progress = openProgress(flags.rows, quiet);
     this.#tell(run);
+    if (run.resumed !== undefined) {
+      const { checkpoint, finished } = run.resumed;
+      const what = finished ? 'had finished already, nothing runs again' : 'goes on';
+      this.#progress.say(`the run in ${flags.stateDir} ${what} (checkpoint ${checkpoint})`);
+    }
     const error = await this.#watch(run);
     this.#progress.stop();
     if (error !== undefined) throw error;
@@ -90,9 +99,7 @@ export class FlightsDemo {
     run.onNote((note) => {
       if (note.what === 'restarting') {
         const stay = note.survivors === 0 ? '' : `, ${note.survivors} go on undisturbed`;
-        this.#progress?.say(
-          `failure: ${note.cause}; ${note.tasks.length} tasks restart from the last checkpoint${stay}`,
-        );
+        this.#progress?.say(`failure: ${note.cause}; ${restarting(note.tasks.length)} from the last checkpoint${stay}`);
       }
       if (note.what === 'running' && note.afterRestart) {
         this.#progress?.say(`recovered: every task runs again after ${run.recoveries.at(-1)?.durationMs} ms`);
@@ -108,7 +115,9 @@ export class FlightsDemo {
       this.#progress?.update(status);
       if (flags.kill && this.#killed === undefined && status.rows >= flags.rows / 2) {
         this.#killed = run.killWorker();
-        this.#progress?.say(`killed worker ${this.#killed} (SIGKILL)`);
+        this.#progress?.say(
+          `killed worker ${this.#killed} (${flags.shuffle === 'memory' ? 'its threads were ended' : 'SIGKILL'})`,
+        );
       }
     }, TICK_MS);
     const error = await run.ended;
@@ -133,7 +142,7 @@ export class FlightsDemo {
     const result: FlightsResult = {
       ok,
       rows: totals.sourceRows,
-      rowsPerSecond: Math.round(flags.rows / Math.max(0.001, run.runSeconds)),
+      rowsPerSecond: Math.round(run.rowsOfThisRun / Math.max(0.001, run.runSeconds)),
       results: committed.length,
       sha256,
       expectedSha256: expected.sha256,

@@ -79,6 +79,7 @@ export class JobRun {
   readonly #folders: RunFolders;
   readonly #state: StateFolder | undefined;
   readonly #cluster: Cluster;
+  readonly #rowsBefore: number;
   readonly #driver: SchedulerDriver;
   readonly #store: CheckpointStore;
   readonly #logger: Logger;
@@ -107,6 +108,7 @@ export class JobRun {
     const { latest } = store;
     this.resumed = latest === undefined ? undefined : { checkpoint: latest.checkpointId, finished: latest.final };
     this.#cluster = cluster;
+    this.#rowsBefore = this.totals().sourceRows;
     const scheduler = new JobScheduler({
       graph: planned.graph,
       jobId: folders.runId,
@@ -214,6 +216,11 @@ export class JobRun {
       if (this.#streams.has(task)) sourceRows += counted.sourceRows;
     }
     return { sourceRows, lateDropped };
+  }
+
+  /** Source rows this run read itself, up to its newest complete checkpoint: those before a resume are not its own. */
+  get rowsOfThisRun(): number {
+    return this.totals().sourceRows - this.#rowsBefore;
   }
 
   /** From the first moment all tasks ran to the end of the job. */

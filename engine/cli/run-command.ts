@@ -125,7 +125,9 @@ class JobCommand {
     }
     run.onNote((note) => {
       if (note.what === 'restarting')
-        progress.say(`failure: ${note.cause}; ${note.tasks.length} tasks restart from the last checkpoint`);
+        progress.say(
+          `failure: ${note.cause}; ${note.tasks.length} ${note.tasks.length === 1 ? 'task restarts' : 'tasks restart'} from the last checkpoint`,
+        );
       if (note.what === 'running' && note.afterRestart) progress.say('recovered: every task runs again');
       if (note.what === 'checkpointAborted') progress.say(`checkpoint ${note.checkpoint} failed: ${note.cause}`);
     });

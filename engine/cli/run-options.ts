@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { LogLevel } from '../../base/index.js';
 import type { ShuffleKind } from '../runtime/index.js';
-import { parameter, wholeNumber } from './options.js';
+import { folder, parameter, wholeNumber } from './options.js';
 
 /** Options that `millrace run` and `npm start` share, as commander gives them. */
 export interface ClusterFlags {
@@ -27,9 +27,10 @@ export function addClusterOptions(command: Command): Command {
     .option(
       '--state-dir <dir>',
       'where checkpoints are kept, to resume after a stop (default: a folder of the run, removed after it)',
+      folder,
     )
     .option('--checkpoint-interval-ms <n>', 'time between checkpoints', wholeNumber(10, 86_400_000), 1000)
-    .option('--shm-dir <dir>', 'memory-backed folder for mapped buffers (default: /dev/shm)')
+    .option('--shm-dir <dir>', 'memory-backed folder for mapped buffers (default: /dev/shm)', folder)
     .option('--json', 'print the result as one JSON object on the last line of stdout')
     .addOption(
       new Option('--log-level <level>', 'what to log on stderr')

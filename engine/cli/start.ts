@@ -20,7 +20,12 @@ const command = addClusterOptions(
     .description(
       'Runs the flights job on a daemon and worker processes, kills a worker half way, and proves the output.',
     )
-    .option('--rate <n>', 'rows a second, 0 for as fast as it goes', wholeNumber(0), 300_000)
+    .option(
+      '--rate <n>',
+      'rows a second, an equal share for each source task; 0 for as fast as it goes',
+      wholeNumber(0),
+      300_000,
+    )
     .option('--rows <n>', 'rows to read (the file has 3,000,000)', wholeNumber(1, 3_000_000), 3_000_000)
     .option('--no-kill', 'let every worker live'),
 );

@@ -1,4 +1,4 @@
-import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDead, MillraceError, ownIdentity, type ProcessIdentity } from '../../base/index.js';
 
@@ -97,11 +97,12 @@ export class StateFolder {
   #checkInfo(job: string, fingerprint: string): void {
     const path = join(this.path, INFO);
     if (!existsSync(path)) {
-      if (existsSync(this.checkpoints)) {
+      const foreign = readdirSync(this.path).find((name) => name !== LOCK && !name.startsWith(`.${LOCK}-`));
+      if (foreign !== undefined) {
         throw new MillraceError(
           'invalid',
           'STATE_DIR_FOREIGN',
-          `${this.path} has a 'checkpoints' folder that is not Millrace's; choose another --state-dir`,
+          `${this.path} is no state directory of Millrace's and is not empty (it has '${foreign}'); choose another --state-dir`,
         );
       }
       const info: StateFolderInfo = { format: FORMAT, job, fingerprint };

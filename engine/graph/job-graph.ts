@@ -48,7 +48,15 @@ export function planJob(graph: StreamGraph, parallelism: number): JobGraph {
   }
   const consumers = nodes.map(() => 0);
   for (const node of nodes) for (const edge of node.inputs) consumers[edge.from] = (consumers[edge.from] ?? 0) + 1;
-  const width = (node: StreamNode) => Math.max(1, Math.min(parallelism, node.parallelismMax, KEY_GROUPS));
+  // What follows a narrow source row by row is as narrow as it, up to the next keyBy.
+  const widths: number[] = [];
+  for (const node of nodes) {
+    const forward = node.inputs
+      .filter((edge) => edge.partitioning.kind === 'forward')
+      .map((edge) => widths[edge.from] ?? 1);
+    widths[node.id] = Math.max(1, Math.min(parallelism, node.parallelismMax, KEY_GROUPS, ...forward));
+  }
+  const width = (node: StreamNode) => widths[node.id] as number;
 
   const chainOf: number[] = [];
   const chains: StreamNode[][] = [];

@@ -6,6 +6,8 @@ import type { ColumnSpec } from '../../base/columnar/index.js';
  */
 export interface Aggregate<in Row = never, out Spec extends ColumnSpec = ColumnSpec> {
   readonly type: Spec;
+  /** The column it reads, where it reads one by name: checked when the job is described. */
+  readonly column?: string;
   readonly lanes: number;
   /** Takes one row into the lanes starting at `at`; lanes start zeroed. */
   readonly add: (lanes: Float64Array, at: number, row: Row) => void;
@@ -30,6 +32,7 @@ export function count(): Aggregate<unknown, 'int64'> {
 export function sum<const C extends string>(column: C): Aggregate<NumberColumn<C>, 'float64'> {
   return {
     type: 'float64',
+    column,
     lanes: 1,
     add(lanes, at, row) {
       lanes[at] = (lanes[at] as number) + (row[column] ?? 0);
@@ -42,6 +45,7 @@ export function sum<const C extends string>(column: C): Aggregate<NumberColumn<C
 export function mean<const C extends string>(column: C): Aggregate<NumberColumn<C>, 'float64?'> {
   return {
     type: 'float64?',
+    column,
     lanes: 2,
     add(lanes, at, row) {
       const value = row[column];
@@ -59,6 +63,7 @@ function extreme<const C extends string>(
 ): Aggregate<NumberColumn<C>, 'float64?'> {
   return {
     type: 'float64?',
+    column,
     lanes: 2,
     add(lanes, at, row) {
       const value = row[column];

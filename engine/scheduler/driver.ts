@@ -67,7 +67,10 @@ export class SchedulerDriver {
       else options.logger.warn({ event }, 'shuffle');
     });
     void options.daemon.closed.then(() => {
-      this.dispatch({ kind: 'cancel', reason: 'the daemon is gone; see its log' });
+      this.dispatch({
+        kind: 'cancel',
+        reason: 'the daemon died; a run with --state-dir goes on from its last checkpoint when it is started again',
+      });
     });
   }
 
