@@ -25,6 +25,8 @@ export class CheckpointStore {
   #version: string | undefined;
   /** True between a takeover and the discovery that a higher epoch exists, or that HEAD's state is unknown. */
   #leading = false;
+  /** Of this leader's moves whose outcome is unknown: a HEAD that has one of these nonces was moved by nobody else. */
+  readonly #unknown = new Set<string>();
   /** Manifests outside HEAD, by object: they are immutable. */
   readonly #manifests = new Map<string, Manifest>();
 
@@ -238,7 +240,8 @@ export class CheckpointStore {
     this.#leading = false;
     for (let attempt = 0; attempt < takeOversMax; attempt++) {
       await this.#refresh();
-      if (onlyIn !== undefined && this.epoch !== onlyIn) throw this.#fenced(onlyIn, this.epoch);
+      const mine = this.#head !== undefined && this.#unknown.has(this.#head.nonce);
+      if (onlyIn !== undefined && this.epoch !== onlyIn && !mine) throw this.#fenced(onlyIn, this.epoch);
       const epoch = this.epoch + 1;
       try {
         await this.#move({ epoch, nonce: this.#random.nonce(), ...next(this.#head) });
@@ -248,6 +251,7 @@ export class CheckpointStore {
         throw thrown;
       }
       this.#leading = true;
+      this.#unknown.clear();
       this.#logger.info({ epoch, checkpointId: this.latest?.checkpointId ?? 0 }, `${what}: leading`);
       return epoch;
     }
@@ -290,6 +294,7 @@ export class CheckpointStore {
         }
         if (last) {
           this.#leading = false;
+          this.#unknown.add(head.nonce);
           throw new MillraceError(
             'unavailable',
             'STORE_UNAVAILABLE',

@@ -8,7 +8,7 @@ import { MemoryBlobStore } from './memory-blob-store.js';
 
 /** A store whose compare-and-set fails without an answer, after doing it or before, and whose reads fail with it. */
 class Silent {
-  mode: 'works' | 'losesAnswers' | 'losesRequests' = 'works';
+  mode: 'works' | 'breaksOnMove' | 'losesAnswers' | 'losesRequests' = 'works';
   readonly store: BlobStore;
 
   constructor(inner: BlobStore) {
@@ -20,11 +20,12 @@ class Silent {
       delete: (name) => inner.delete(name),
       list: (prefix) => inner.list(prefix),
       read: async (name) => {
-        if (this.mode !== 'works') throw lost();
+        if (this.mode !== 'works' && this.mode !== 'breaksOnMove') throw lost();
         return inner.read(name);
       },
       compareAndSet: async (name, expected, bytes) => {
         if (this.mode === 'losesRequests') throw lost();
+        if (this.mode === 'breaksOnMove') this.mode = 'losesAnswers';
         const version = await inner.compareAndSet(name, expected, bytes);
         if (this.mode === 'losesAnswers') throw lost();
         return version;
@@ -66,6 +67,19 @@ test('after a publish that never arrived, regain finds it not done, and the lead
   silent.mode = 'works';
   await leader.regain();
   assert.deepEqual(leader.checkpointIds, []);
+  await leader.publish(manifest(leader.epoch, 8));
+  assert.equal(leader.latest?.checkpointId, 8);
+});
+
+test('a regain whose own outcome is unknown does not take itself for another leader', async () => {
+  const silent = new Silent(new MemoryBlobStore());
+  const leader = await leaderOver(silent.store);
+  silent.mode = 'losesRequests';
+  await assert.rejects(leader.publish(manifest(1, 7)), { code: 'STORE_UNAVAILABLE' });
+  silent.mode = 'breaksOnMove';
+  await assert.rejects(leader.regain(), { code: 'STORE_UNAVAILABLE' });
+  silent.mode = 'works';
+  assert.equal(await leader.regain(), 3);
   await leader.publish(manifest(leader.epoch, 8));
   assert.equal(leader.latest?.checkpointId, 8);
 });

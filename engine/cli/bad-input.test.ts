@@ -83,7 +83,7 @@ describe('millrace run: what is wrong is said in one line', () => {
     mkdirSync(place.path('foreign/checkpoints'), { recursive: true });
     await refused(
       2,
-      /foreign has a 'checkpoints' folder.*\[STATE_DIR_FOREIGN\]/,
+      /foreign is no state directory of Millrace's and is not empty \(it has 'checkpoints'\).*\[STATE_DIR_FOREIGN\]/,
       job,
       '--state-dir',
       place.path('foreign'),
