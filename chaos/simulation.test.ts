@@ -1,10 +1,11 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { systemRandom } from '../base/index.js';
 import { runScenario, type ScenarioReport } from './run-scenario.js';
 import { drawScenario } from './scenario.js';
 
 const SEEDS = 200;
+/** The same ones in every run of the tests; `npm run chaos -- --sim --seeds 200` draws others. */
+const FIRST = 20_000;
 
 function listen(handler: (error: unknown) => void): () => void {
   process.on('unhandledRejection', handler);
@@ -16,9 +17,7 @@ function told({ seed, violation }: ScenarioReport): string {
 }
 
 describe('the real cluster in the simulator', () => {
-  it(`keeps its promises on ${SEEDS} fresh seeds`, { timeout: 280_000 }, async (t) => {
-    const first = systemRandom().u32() >>> 1;
-    t.diagnostic(`seeds ${first} to ${first + SEEDS - 1}`);
+  it(`keeps its promises on ${SEEDS} seeds`, { timeout: 280_000 }, async (t) => {
     const sum = {
       runs: 0,
       restarts: 0,
@@ -29,7 +28,7 @@ describe('the real cluster in the simulator', () => {
       buffers: 0,
       events: 0,
     };
-    for (let seed = first; seed < first + SEEDS; seed++) {
+    for (let seed = FIRST; seed < FIRST + SEEDS; seed++) {
       const report = await runScenario(drawScenario(seed), { onUnhandled: listen });
       ok(report.ok, told(report));
       for (const key of Object.keys(sum) as (keyof typeof sum)[]) sum[key] += report[key];
