@@ -49,6 +49,7 @@ export class ShuffleWatch {
         return inner.trim(partition, seqs);
       },
       release: (writer) => inner.release(writer),
+      releaseJob: (job) => inner.releaseJob(job),
       list: () => inner.list(),
       onEvent: (handler) => inner.onEvent(handler),
       close: () => inner.close(),

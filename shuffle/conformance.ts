@@ -442,18 +442,34 @@ export const SHUFFLE_CONFORMANCE_CASES: readonly ShuffleConformanceCase[] = [
       emit(writer, bytesOf(30, 1), 0, 1);
       writer.publish(NOTHING);
       for (let i = 0; i < 50 && (await s.master.list())[0]?.tail !== 1; i++) await s.turn();
+      const shown = { type: 'pipelined', finished: false };
       assert.deepEqual(await s.master.list(), [
         {
           writer: 'w',
           epoch: 3,
           sealed: false,
           tail: 1,
+          job: undefined,
           partitions: [
-            { partition: 'p', firstSeqs: [0, 0], nextSeqs: [0, 1], retainedBytes: 10 },
-            { partition: 'b', firstSeqs: [0], nextSeqs: [1], retainedBytes: 30 },
+            { ...shown, partition: 'p', firstSeqs: [0, 0], nextSeqs: [0, 1], retainedBytes: 10 },
+            { ...shown, partition: 'b', firstSeqs: [0], nextSeqs: [1], retainedBytes: 30 },
           ],
         },
       ]);
+    },
+  },
+  {
+    name: 'a job is released with all it had, and nothing else',
+    async run(s) {
+      await open(s, { ...writerOf('a', 1, pipelined('p')), job: 'one' });
+      await open(s, { ...writerOf('b', 1, broadcast('q', 2)), job: 'one' });
+      await open(s, { ...writerOf('c', 1, pipelined('r')), job: 'other' });
+      await s.master.releaseJob('one');
+      assert.deepEqual(
+        (await s.master.list()).map(({ writer, job }) => [writer, job]),
+        [['c', 'other']],
+      );
+      await s.master.releaseJob('never heard of');
     },
   },
   {

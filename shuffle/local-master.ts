@@ -9,7 +9,7 @@ import { writerFenced } from './shuffle-errors.js';
 import type { ShuffleEvent, ShuffleMaster, WriterDescriptor, WriterStatus } from './spi.js';
 import { LOG_PREFIX, logRegion, STATE_CLOSED, TaskLog } from './task-log.js';
 import { WriterRecord } from './writer-record.js';
-import { checkWriter } from './writer-spec.js';
+import { checkWriter, withDefaults } from './writer-spec.js';
 
 export interface LocalMasterOptions {
   readonly memory: SharedMemory;
@@ -89,30 +89,12 @@ export class LocalMaster implements ShuffleMaster {
   }
 
   release(writer: string): Promise<void> {
+    return this.#queue(() => this.#release(writer));
+  }
+
+  releaseJob(job: string): Promise<void> {
     return this.#queue(async () => {
-      const record = this.#writers.get(writer);
-      if (record === undefined) return;
-      this.#writers.delete(writer);
-      const { memory } = this.#options;
-      const { log } = record;
-      for (const pointer of record.pointers) pointer.setLogNumber(0);
-      for (const { partition } of log.descriptor.partitions) {
-        this.#writerOfPartition.delete(partition);
-        await memory.remove(pointerRegion('partition', partition));
-      }
-      await memory.remove(pointerRegion('writer', writer));
-      log.markReleased();
-      this.#wakeWriter(record);
-      for (const number of [...record.predecessors, log.number]) {
-        const mayLive = number !== log.number || log.state !== STATE_CLOSED;
-        if (record.freeSlots(this.arena, number, mayLive)) this.#quarantined.set(number, writer);
-      }
-      record.wakeReaders(this.#options.doorbell);
-      await memory.remove(logRegion(log.number));
-      await memory.remove(cursorsRegion(log.cursorsNumber));
-      for (const region of [log.region, record.cursors.region, ...record.pointers.map((p) => p.region)]) {
-        memory.retire(region);
-      }
+      for (const [writer, { log }] of [...this.#writers]) if (log.descriptor.job === job) await this.#release(writer);
     });
   }
 
@@ -183,6 +165,32 @@ export class LocalMaster implements ShuffleMaster {
   #sweepFinished(): void {
     const low = !this.arena.hasFree(this.arena.slots >> 3);
     for (const record of this.#writers.values()) if (record.mayBeSwept) record.sweep(this.arena, low);
+  }
+
+  async #release(writer: string): Promise<void> {
+    const record = this.#writers.get(writer);
+    if (record === undefined) return;
+    this.#writers.delete(writer);
+    const { memory } = this.#options;
+    const { log } = record;
+    for (const pointer of record.pointers) pointer.setLogNumber(0);
+    for (const { partition } of log.descriptor.partitions) {
+      this.#writerOfPartition.delete(partition);
+      await memory.remove(pointerRegion('partition', partition));
+    }
+    await memory.remove(pointerRegion('writer', writer));
+    log.markReleased();
+    this.#wakeWriter(record);
+    for (const number of [...record.predecessors, log.number]) {
+      const mayLive = number !== log.number || log.state !== STATE_CLOSED;
+      if (record.freeSlots(this.arena, number, mayLive)) this.#quarantined.set(number, writer);
+    }
+    record.wakeReaders(this.#options.doorbell);
+    await memory.remove(logRegion(log.number));
+    await memory.remove(cursorsRegion(log.cursorsNumber));
+    for (const region of [log.region, record.cursors.region, ...record.pointers.map((p) => p.region)]) {
+      memory.retire(region);
+    }
   }
 
   async #layOut(writer: WriterDescriptor): Promise<void> {
@@ -277,8 +285,7 @@ export class LocalMaster implements ShuffleMaster {
 }
 
 function samePartitions(a: WriterDescriptor, b: WriterDescriptor): boolean {
-  const shape = (w: WriterDescriptor) =>
-    JSON.stringify(w.partitions.map((p) => [p.partition, p.subpartitions, p.broadcast, p.consumers]));
+  const shape = (w: WriterDescriptor) => JSON.stringify(withDefaults(w).partitions);
   return shape(a) === shape(b);
 }
 

@@ -9,7 +9,13 @@ import type { ShuffleMetrics } from './metrics.js';
 import type { ShuffleFaults, ShuffleSettings } from './settings.js';
 import { shuffleMemoryFull, writerFenced } from './shuffle-errors.js';
 import { SlotPool } from './slot-pool.js';
-import type { BufferKind, ResultPartitionWriter, TaskWriter, WriterDescriptor } from './spi.js';
+import {
+  BUFFER_END,
+  type BufferKind,
+  type ResultPartitionWriter,
+  type TaskWriter,
+  type WriterDescriptor,
+} from './spi.js';
 import { SubpartitionLog } from './subpartition-log.js';
 import { STATE_CLOSED, STATE_OPEN, type TaskLog } from './task-log.js';
 import { Waiter } from './waiter.js';
@@ -173,7 +179,18 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     const seq = sub.next;
     const position = this.#position + 1;
     const chain = this.#chainHash.next(sub.chain, checksum);
-    log.writeRecord(log.recordOf(sub.index, seq), { seq, position, kind, rows, length, offset, checksum, chain });
+    log.writeRecord(log.recordOf(sub.index, seq), {
+      seq,
+      position,
+      kind,
+      rows,
+      length,
+      rawLength: length,
+      offset,
+      checksum,
+      chain,
+    });
+    if (kind === BUFFER_END) log.setFinished(sub.index, seq + 1);
     if (length > 0) this.#pool.refer(offset);
     sub.next = seq + 1;
     sub.chain = chain;

@@ -45,11 +45,14 @@ export const SHUFFLE_SERVICES = {
   seal: 'shuffle.seal',
   trim: 'shuffle.trim',
   release: 'shuffle.release',
+  releaseJob: 'shuffle.releaseJob',
   list: 'shuffle.list',
   /** → asks for events; ← events. */
   events: 'shuffle.events',
   /** → what is mapped and written to. */
   held: 'shuffle.held',
+  /** → what a client that maps cannot map: buffers on disk. */
+  readSpilled: 'shuffle.readSpilled',
   /** → where this client listens, and no longer; ring goes both ways. */
   listen: 'shuffle.listen',
   deafen: 'shuffle.deafen',

@@ -5,6 +5,7 @@ import {
   ListAnswer,
   ListAnswerT,
   PartitionStateT,
+  ReleaseJobRequestT,
   ReleaseRequestT,
   SealAnswer,
   SealRequestT,
@@ -13,7 +14,7 @@ import {
 } from './generated/millrace/shuffle.js';
 import { encode, reader, SHUFFLE_SERVICES } from './message.js';
 import type { ShuffleEvent, ShuffleMaster, WriterDescriptor, WriterStatus } from './spi.js';
-import { encodeWriterSpec } from './writer-spec.js';
+import { encodeWriterSpec, PARTITION_TYPES } from './writer-spec.js';
 
 const NOTHING = new Uint8Array(0);
 
@@ -48,6 +49,10 @@ export class RemoteMaster implements ShuffleMaster {
     await this.#peer.request(SHUFFLE_SERVICES.release, encode(new ReleaseRequestT(writer)));
   }
 
+  async releaseJob(job: string): Promise<void> {
+    await this.#peer.request(SHUFFLE_SERVICES.releaseJob, encode(new ReleaseJobRequestT(job)));
+  }
+
   async list(): Promise<readonly WriterStatus[]> {
     return decodeList(await this.#peer.request(SHUFFLE_SERVICES.list, NOTHING));
   }
@@ -64,9 +69,17 @@ export class RemoteMaster implements ShuffleMaster {
 export function encodeList(writers: readonly WriterStatus[]): Uint8Array {
   const states = writers.map((w) => {
     const partitions = w.partitions.map(
-      (p) => new PartitionStateT(p.partition, p.firstSeqs.map(BigInt), p.nextSeqs.map(BigInt), BigInt(p.retainedBytes)),
+      (p) =>
+        new PartitionStateT(
+          p.partition,
+          p.firstSeqs.map(BigInt),
+          p.nextSeqs.map(BigInt),
+          BigInt(p.retainedBytes),
+          PARTITION_TYPES.indexOf(p.type),
+          p.finished,
+        ),
     );
-    return new WriterStateT(w.writer, w.epoch, w.sealed, BigInt(w.tail), partitions);
+    return new WriterStateT(w.writer, w.epoch, w.sealed, BigInt(w.tail), partitions, w.job ?? null);
   });
   return encode(new ListAnswerT(states));
 }
@@ -78,8 +91,11 @@ function decodeList(bytes: Uint8Array): readonly WriterStatus[] {
     epoch: w.epoch,
     sealed: w.sealed,
     tail: Number(w.tail),
+    job: w.job === null ? undefined : String(w.job),
     partitions: w.partitions.map((p) => ({
       partition: String(p.partition),
+      type: PARTITION_TYPES[p.type] ?? 'pipelined',
+      finished: p.finished,
       firstSeqs: p.firstSeqs.map(Number),
       nextSeqs: p.nextSeqs.map(Number),
       retainedBytes: Number(p.retainedBytes),
@@ -95,17 +111,32 @@ export function encodeEvent(event: ShuffleEvent): Uint8Array {
       return encode(new EventT(EVENT_PRESSURE, event.writer, null, BigInt(event.retainedBytes)));
     case 'degraded':
       return encode(new EventT(EVENT_DEGRADED, event.partition, null, BigInt(event.firstSeq)));
+    case 'expired':
+      return encode(new EventT(EVENT_EXPIRED, event.writer, event.reason));
+    case 'diskSetAside':
+      return encode(new EventT(EVENT_DISK, event.folder, event.reason));
   }
 }
 
 function decodeEvent(bytes: Uint8Array): ShuffleEvent {
   const { kind, subject, reason, number } = Event.getRootAsEvent(reader(bytes)).unpack();
   const name = String(subject);
-  if (kind === EVENT_LOST) return { kind: 'lost', partition: name, reason: String(reason) };
-  if (kind === EVENT_PRESSURE) return { kind: 'pressure', writer: name, retainedBytes: Number(number) };
-  return { kind: 'degraded', partition: name, firstSeq: Number(number) };
+  switch (kind) {
+    case EVENT_LOST:
+      return { kind: 'lost', partition: name, reason: String(reason) };
+    case EVENT_PRESSURE:
+      return { kind: 'pressure', writer: name, retainedBytes: Number(number) };
+    case EVENT_EXPIRED:
+      return { kind: 'expired', writer: name, reason: String(reason) };
+    case EVENT_DISK:
+      return { kind: 'diskSetAside', folder: name, reason: String(reason) };
+    default:
+      return { kind: 'degraded', partition: name, firstSeq: Number(number) };
+  }
 }
 
 const EVENT_LOST = 0;
 const EVENT_PRESSURE = 1;
 const EVENT_DEGRADED = 2;
+const EVENT_EXPIRED = 3;
+const EVENT_DISK = 4;

@@ -1,6 +1,13 @@
 import { type Clock, type Logger, MillraceError, type SharedMemory } from '../base/index.js';
 import type { RpcPeer } from '../base/rpc/index.js';
-import { Held, ReleaseRequest, SealAnswerT, SealRequest, TrimRequest } from './generated/millrace/shuffle.js';
+import {
+  Held,
+  ReleaseJobRequest,
+  ReleaseRequest,
+  SealAnswerT,
+  SealRequest,
+  TrimRequest,
+} from './generated/millrace/shuffle.js';
 import { LocalEnvironment } from './local-environment.js';
 import { LocalMaster } from './local-master.js';
 import { encode, reader, SHUFFLE_SERVICES } from './message.js';
@@ -29,6 +36,8 @@ export interface ShuffleServiceMetrics extends Readonly<ShuffleMetrics> {
   readonly partitionsLost: number;
   readonly pressureEvents: number;
   readonly degradedEvents: number;
+  readonly writersExpired: number;
+  readonly disksSetAside: number;
 }
 
 /**
@@ -42,7 +51,7 @@ export class ShuffleService {
   readonly #sessions = new Set<RpcPeer>();
   readonly #listening = new Set<RpcPeer>();
   readonly #wireMetrics: ShuffleMetrics = shuffleMetrics();
-  readonly #events = { lost: 0, pressure: 0, degraded: 0 };
+  readonly #events = { lost: 0, pressure: 0, degraded: 0, expired: 0, diskSetAside: 0 };
 
   private constructor(options: ShuffleServiceOptions, master: LocalMaster, doorbells: DoorbellExchange) {
     this.#options = options;
@@ -69,7 +78,7 @@ export class ShuffleService {
   /** Gauges and counters of now, by name. The buffers are those that came over the wire. */
   get metrics(): ShuffleServiceMetrics {
     const { arena, quarantinedSlots, writers } = this.#master;
-    const { lost, pressure, degraded } = this.#events;
+    const { lost, pressure, degraded, expired, diskSetAside } = this.#events;
     return {
       connections: this.#sessions.size,
       writers,
@@ -79,6 +88,8 @@ export class ShuffleService {
       partitionsLost: lost,
       pressureEvents: pressure,
       degradedEvents: degraded,
+      writersExpired: expired,
+      disksSetAside: diskSetAside,
       ...this.#wireMetrics,
     };
   }
@@ -128,6 +139,10 @@ export class ShuffleService {
     });
     peer.serve(SHUFFLE_SERVICES.release, async (body) => {
       await master.release(String(ReleaseRequest.getRootAsReleaseRequest(reader(body)).writer()));
+      return undefined;
+    });
+    peer.serve(SHUFFLE_SERVICES.releaseJob, async (body) => {
+      await master.releaseJob(String(ReleaseJobRequest.getRootAsReleaseJobRequest(reader(body)).job()));
       return undefined;
     });
     peer.serve(SHUFFLE_SERVICES.list, async () => encodeList(await master.list()));

@@ -17,16 +17,41 @@ export const BUFFER_IDLE = 3;
 export const BUFFER_END = 4;
 export type BufferKind = 0 | 1 | 2 | 3 | 4;
 
+/**
+ * When a partition can be read and who it waits for.
+ * - `pipelined`: read while it is written; a consumer that lags holds its writer back.
+ * - `hybrid`: read while it is written, and kept: consumers never hold the writer back, whoever lags reads from disk.
+ * - `blocking`: as hybrid, but readable only once it is finished (END in every subpartition).
+ */
+export type PartitionType = 'pipelined' | 'blocking' | 'hybrid';
+
+/**
+ * How long a buffer is kept.
+ * - `consumed`: until every consumer released it. No replay.
+ * - `trimmed`: until it is consumed and its owner trimmed past it, as after a checkpoint.
+ * - `released`: until the writer is released.
+ */
+export type Retention = 'consumed' | 'trimmed' | 'released';
+
+/** `zstd` only where this Node has it. */
+export type Compression = 'none' | 'lz4' | 'zstd';
+
 export interface PartitionDescriptor {
   /** Globally unique; a new lineage of a producer uses new ids. */
   readonly partition: string;
-  readonly type: 'pipelined';
+  readonly type: PartitionType;
   /** 1 for a broadcast. */
   readonly subpartitions: number;
   /** One log read by any number of consumers, each with a cursor of its own. */
   readonly broadcast: boolean;
   /** How many consumers a broadcast (or each subpartition: always 1) will have; cursors are laid out for them. */
   readonly consumers: number;
+  /** `trimmed` for a pipelined partition, `released` for the others, unless said otherwise. */
+  readonly retain?: Retention;
+  /** Of each buffer on its own, where that makes it smaller; checksums are of the uncompressed bytes. `none` by default. */
+  readonly compression?: Compression;
+  /** Unconsumed bytes of one subpartition at which its writer has to wait; the service's own limit by default. */
+  readonly maxLagBytes?: number;
 }
 
 export interface WriterDescriptor {
@@ -35,6 +60,8 @@ export interface WriterDescriptor {
   /** Grows with every attempt and every leader; all a writer does carries it. */
   readonly epoch: number;
   readonly partitions: readonly PartitionDescriptor[];
+  /** Whose it is: `releaseJob` releases all writers of one job. */
+  readonly job?: string;
 }
 
 /** Position in one subpartition: the next sequence number and the chain hash of everything before it. */
@@ -57,6 +84,8 @@ export interface ShuffleMaster {
   trim(partition: string, seqs: readonly number[]): Promise<void>;
   /** Forgets the writer and all its partitions and gives their memory back. Implies seal. A missing one is not an error. */
   release(writer: string): Promise<void>;
+  /** Releases every writer of a job, whatever its state. */
+  releaseJob(job: string): Promise<void>;
   /** What exists, for reconciliation after a scheduler's death, and for metrics. */
   list(): Promise<readonly WriterStatus[]>;
   /** Told once per lost partition (not only to the reader who trips over it), and once when local retention degrades. */
@@ -69,11 +98,16 @@ export interface WriterStatus {
   readonly epoch: number;
   readonly sealed: boolean;
   readonly tail: number;
+  readonly job: string | undefined;
   readonly partitions: readonly {
     readonly partition: string;
-    /** Per subpartition: first retained, first not yet written. */
+    readonly type: PartitionType;
+    /** Every subpartition has its END. */
+    readonly finished: boolean;
+    /** Per subpartition: first retained (in memory or on disk), first not yet written. */
     readonly firstSeqs: readonly number[];
     readonly nextSeqs: readonly number[];
+    /** In memory, as stored. */
     readonly retainedBytes: number;
   }[];
 }
@@ -81,7 +115,11 @@ export interface WriterStatus {
 export type ShuffleEvent =
   | { readonly kind: 'lost'; readonly partition: string; readonly reason: string }
   | { readonly kind: 'pressure'; readonly writer: string; readonly retainedBytes: number }
-  | { readonly kind: 'degraded'; readonly partition: string; readonly firstSeq: number };
+  | { readonly kind: 'degraded'; readonly partition: string; readonly firstSeq: number }
+  /** Nobody wanted it any more (`ShuffleSettings.idle...`), or its job was released; its writer is gone. */
+  | { readonly kind: 'expired'; readonly writer: string; readonly reason: string }
+  /** A disk for spilled data failed or hung; it is not used any more. */
+  | { readonly kind: 'diskSetAside'; readonly folder: string; readonly reason: string };
 
 /** Makes writers and gates inside a worker thread. */
 export interface ShuffleEnvironment {

@@ -12,9 +12,10 @@ import { decodeWriterSpec, encodeWriterSpec } from './writer-spec.js';
  *                  byte 128: [epoch | tail], byte 136: frame ring, oldest byte; byte 144: position of that frame
  *                  byte 256: writer specification (protocol.fbs)
  *     subpartitions, 64 bytes each: long first seq | long trim seq | long chain at first | next seq (two words, a hint)
+ *         | long seq below which all is on disk too | long seq after END, once that is staged
  *     index, per subpartition a ring of records of 64 bytes:
  *         seq+1 low | seq+1 high | position low | kind | rows | length | offset low | offset high
- *         | long checksum | long chain after it
+ *         | long checksum | long chain after it | length before compression
  *     frames: a ring of task frames (frame-log.ts)
  *
  * A record is visible iff its position <= tail. Only the writer writes, apart from the epoch and the trim seqs (the
@@ -200,6 +201,28 @@ export class TaskLog {
     Atomics.store(this.#longs, this.#subWord(subpartition) / 2 + 1, BigInt(seq));
   }
 
+  /** Everything retained below this seq is on disk, and needs no memory. */
+  spilled(subpartition: number): number {
+    return Number(Atomics.load(this.#longs, this.#subWord(subpartition) / 2 + 4));
+  }
+
+  setSpilled(subpartition: number, seq: number): void {
+    Atomics.store(this.#longs, this.#subWord(subpartition) / 2 + 4, BigInt(seq));
+  }
+
+  /** The seq after a visible END, or 0 as long as there is none. */
+  finished(subpartition: number): number {
+    const seq = Number(Atomics.load(this.#longs, this.#subWord(subpartition) / 2 + 5));
+    if (seq === 0 || seq <= this.first(subpartition)) return seq;
+    const tailLow = this.tailLow;
+    const record = this.recordOf(subpartition, seq - 1);
+    return this.holds(record, seq - 1) && this.isVisible(record, tailLow) ? seq : 0;
+  }
+
+  setFinished(subpartition: number, seq: number): void {
+    Atomics.store(this.#longs, this.#subWord(subpartition) / 2 + 5, BigInt(seq));
+  }
+
   /** What the writer last said it will write next, published or not; `publishedNext` is the truth. */
   nextHint(subpartition: number): number {
     const word = this.#subWord(subpartition) + 6;
@@ -259,6 +282,11 @@ export class TaskLog {
     return (this.#words[record + 5] as number) >>> 0;
   }
 
+  /** Bytes before compression. */
+  rawLength(record: number): number {
+    return (this.#words[record + 12] as number) >>> 0;
+  }
+
   offset(record: number): number {
     return (this.#words[record + 7] as number) * 2 ** 32 + ((this.#words[record + 6] as number) >>> 0);
   }
@@ -281,6 +309,7 @@ export class TaskLog {
     words[record + 5] = r.length;
     words[record + 6] = r.offset | 0;
     words[record + 7] = Math.floor(r.offset / 2 ** 32);
+    words[record + 12] = r.rawLength;
     this.#longs[record / 2 + 4] = r.checksum;
     this.#longs[record / 2 + 5] = r.chain;
     Atomics.store(words, record, (r.seq + 1) | 0);
@@ -306,7 +335,9 @@ export interface IndexRecord {
   readonly position: number;
   readonly kind: BufferKind;
   readonly rows: number;
+  /** As stored. */
   readonly length: number;
+  readonly rawLength: number;
   readonly offset: number;
   readonly checksum: bigint;
   readonly chain: bigint;
@@ -346,7 +377,7 @@ function runningSum(
 }
 
 const MAGIC = 0x4d524c47;
-const VERSION = 1;
+const VERSION = 2;
 const TAIL_LONG = 16;
 const SPEC_BYTE = 256;
 const SUB_BYTES = 64;

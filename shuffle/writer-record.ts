@@ -104,17 +104,20 @@ export class WriterRecord {
 
   status(): WriterStatus {
     const { log } = this;
-    const { writer, epoch } = log.descriptor;
+    const { writer, epoch, job } = log.descriptor;
     const subs = this.#subpartitions();
     return {
       writer,
       epoch: Math.max(epoch, log.epoch),
       sealed: log.epoch > epoch,
       tail: log.tail,
+      job,
       partitions: log.descriptor.partitions.map((p, ordinal) => {
         const own = subs.filter((sub) => sub.partition === ordinal);
         return {
           partition: p.partition,
+          type: p.type,
+          finished: own.every((sub) => log.finished(sub.index) > 0),
           firstSeqs: own.map((sub) => sub.first),
           nextSeqs: own.map((sub) => sub.next),
           retainedBytes: own.reduce((sum, sub) => sum + sub.bytesBetween(sub.first, sub.next), 0),

@@ -46,8 +46,28 @@ consumers():number {
   return offset ? this.bb!.readUint32(this.bb_pos + offset) : 0;
 }
 
+type():number {
+  const offset = this.bb!.__offset(this.bb_pos, 12);
+  return offset ? this.bb!.readUint8(this.bb_pos + offset) : 0;
+}
+
+retain():number {
+  const offset = this.bb!.__offset(this.bb_pos, 14);
+  return offset ? this.bb!.readUint8(this.bb_pos + offset) : 0;
+}
+
+compression():number {
+  const offset = this.bb!.__offset(this.bb_pos, 16);
+  return offset ? this.bb!.readUint8(this.bb_pos + offset) : 0;
+}
+
+maxLagBytes():bigint {
+  const offset = this.bb!.__offset(this.bb_pos, 18);
+  return offset ? this.bb!.readUint64(this.bb_pos + offset) : BigInt('0');
+}
+
 static startPartitionSpec(builder:flatbuffers.Builder) {
-  builder.startObject(4);
+  builder.startObject(8);
 }
 
 static addPartition(builder:flatbuffers.Builder, partitionOffset:flatbuffers.Offset) {
@@ -66,18 +86,38 @@ static addConsumers(builder:flatbuffers.Builder, consumers:number) {
   builder.addFieldInt32(3, consumers, 0);
 }
 
+static addType(builder:flatbuffers.Builder, type:number) {
+  builder.addFieldInt8(4, type, 0);
+}
+
+static addRetain(builder:flatbuffers.Builder, retain:number) {
+  builder.addFieldInt8(5, retain, 0);
+}
+
+static addCompression(builder:flatbuffers.Builder, compression:number) {
+  builder.addFieldInt8(6, compression, 0);
+}
+
+static addMaxLagBytes(builder:flatbuffers.Builder, maxLagBytes:bigint) {
+  builder.addFieldInt64(7, maxLagBytes, BigInt('0'));
+}
+
 static endPartitionSpec(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   builder.requiredField(offset, 4) // partition
   return offset;
 }
 
-static createPartitionSpec(builder:flatbuffers.Builder, partitionOffset:flatbuffers.Offset, subpartitions:number, broadcast:boolean, consumers:number):flatbuffers.Offset {
+static createPartitionSpec(builder:flatbuffers.Builder, partitionOffset:flatbuffers.Offset, subpartitions:number, broadcast:boolean, consumers:number, type:number, retain:number, compression:number, maxLagBytes:bigint):flatbuffers.Offset {
   PartitionSpec.startPartitionSpec(builder);
   PartitionSpec.addPartition(builder, partitionOffset);
   PartitionSpec.addSubpartitions(builder, subpartitions);
   PartitionSpec.addBroadcast(builder, broadcast);
   PartitionSpec.addConsumers(builder, consumers);
+  PartitionSpec.addType(builder, type);
+  PartitionSpec.addRetain(builder, retain);
+  PartitionSpec.addCompression(builder, compression);
+  PartitionSpec.addMaxLagBytes(builder, maxLagBytes);
   return PartitionSpec.endPartitionSpec(builder);
 }
 
@@ -86,7 +126,11 @@ unpack(): PartitionSpecT {
     this.partition(),
     this.subpartitions(),
     this.broadcast(),
-    this.consumers()
+    this.consumers(),
+    this.type(),
+    this.retain(),
+    this.compression(),
+    this.maxLagBytes()
   );
 }
 
@@ -96,6 +140,10 @@ unpackTo(_o: PartitionSpecT): void {
   _o.subpartitions = this.subpartitions();
   _o.broadcast = this.broadcast();
   _o.consumers = this.consumers();
+  _o.type = this.type();
+  _o.retain = this.retain();
+  _o.compression = this.compression();
+  _o.maxLagBytes = this.maxLagBytes();
 }
 }
 
@@ -104,16 +152,28 @@ partition: string|Uint8Array|null;
 subpartitions: number;
 broadcast: boolean;
 consumers: number;
+type: number;
+retain: number;
+compression: number;
+maxLagBytes: bigint;
 constructor(
   partition: string|Uint8Array|null = null,
   subpartitions: number = 0,
   broadcast: boolean = false,
-  consumers: number = 0
+  consumers: number = 0,
+  type: number = 0,
+  retain: number = 0,
+  compression: number = 0,
+  maxLagBytes: bigint = BigInt('0')
 ){
   this.partition = partition;
   this.subpartitions = subpartitions;
   this.broadcast = broadcast;
   this.consumers = consumers;
+  this.type = type;
+  this.retain = retain;
+  this.compression = compression;
+  this.maxLagBytes = maxLagBytes;
 }
 
 
@@ -124,7 +184,11 @@ pack(builder:flatbuffers.Builder): flatbuffers.Offset {
     partition,
     this.subpartitions,
     this.broadcast,
-    this.consumers
+    this.consumers,
+    this.type,
+    this.retain,
+    this.compression,
+    this.maxLagBytes
   );
 }
 }

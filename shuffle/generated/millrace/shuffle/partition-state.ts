@@ -56,8 +56,18 @@ retainedBytes():bigint {
   return offset ? this.bb!.readUint64(this.bb_pos + offset) : BigInt('0');
 }
 
+type():number {
+  const offset = this.bb!.__offset(this.bb_pos, 12);
+  return offset ? this.bb!.readUint8(this.bb_pos + offset) : 0;
+}
+
+finished():boolean {
+  const offset = this.bb!.__offset(this.bb_pos, 14);
+  return offset ? !!this.bb!.readInt8(this.bb_pos + offset) : false;
+}
+
 static startPartitionState(builder:flatbuffers.Builder) {
-  builder.startObject(4);
+  builder.startObject(6);
 }
 
 static addPartition(builder:flatbuffers.Builder, partitionOffset:flatbuffers.Offset) {
@@ -100,18 +110,28 @@ static addRetainedBytes(builder:flatbuffers.Builder, retainedBytes:bigint) {
   builder.addFieldInt64(3, retainedBytes, BigInt('0'));
 }
 
+static addType(builder:flatbuffers.Builder, type:number) {
+  builder.addFieldInt8(4, type, 0);
+}
+
+static addFinished(builder:flatbuffers.Builder, finished:boolean) {
+  builder.addFieldInt8(5, +finished, +false);
+}
+
 static endPartitionState(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   builder.requiredField(offset, 4) // partition
   return offset;
 }
 
-static createPartitionState(builder:flatbuffers.Builder, partitionOffset:flatbuffers.Offset, firstSeqsOffset:flatbuffers.Offset, nextSeqsOffset:flatbuffers.Offset, retainedBytes:bigint):flatbuffers.Offset {
+static createPartitionState(builder:flatbuffers.Builder, partitionOffset:flatbuffers.Offset, firstSeqsOffset:flatbuffers.Offset, nextSeqsOffset:flatbuffers.Offset, retainedBytes:bigint, type:number, finished:boolean):flatbuffers.Offset {
   PartitionState.startPartitionState(builder);
   PartitionState.addPartition(builder, partitionOffset);
   PartitionState.addFirstSeqs(builder, firstSeqsOffset);
   PartitionState.addNextSeqs(builder, nextSeqsOffset);
   PartitionState.addRetainedBytes(builder, retainedBytes);
+  PartitionState.addType(builder, type);
+  PartitionState.addFinished(builder, finished);
   return PartitionState.endPartitionState(builder);
 }
 
@@ -120,7 +140,9 @@ unpack(): PartitionStateT {
     this.partition(),
     this.bb!.createScalarList<bigint>(this.firstSeqs.bind(this), this.firstSeqsLength()),
     this.bb!.createScalarList<bigint>(this.nextSeqs.bind(this), this.nextSeqsLength()),
-    this.retainedBytes()
+    this.retainedBytes(),
+    this.type(),
+    this.finished()
   );
 }
 
@@ -130,6 +152,8 @@ unpackTo(_o: PartitionStateT): void {
   _o.firstSeqs = this.bb!.createScalarList<bigint>(this.firstSeqs.bind(this), this.firstSeqsLength());
   _o.nextSeqs = this.bb!.createScalarList<bigint>(this.nextSeqs.bind(this), this.nextSeqsLength());
   _o.retainedBytes = this.retainedBytes();
+  _o.type = this.type();
+  _o.finished = this.finished();
 }
 }
 
@@ -138,16 +162,22 @@ partition: string|Uint8Array|null;
 firstSeqs: (bigint)[];
 nextSeqs: (bigint)[];
 retainedBytes: bigint;
+type: number;
+finished: boolean;
 constructor(
   partition: string|Uint8Array|null = null,
   firstSeqs: (bigint)[] = [],
   nextSeqs: (bigint)[] = [],
-  retainedBytes: bigint = BigInt('0')
+  retainedBytes: bigint = BigInt('0'),
+  type: number = 0,
+  finished: boolean = false
 ){
   this.partition = partition;
   this.firstSeqs = firstSeqs;
   this.nextSeqs = nextSeqs;
   this.retainedBytes = retainedBytes;
+  this.type = type;
+  this.finished = finished;
 }
 
 
@@ -160,7 +190,9 @@ pack(builder:flatbuffers.Builder): flatbuffers.Offset {
     partition,
     firstSeqs,
     nextSeqs,
-    this.retainedBytes
+    this.retainedBytes,
+    this.type,
+    this.finished
   );
 }
 }

@@ -47,8 +47,15 @@ partitionsLength():number {
   return offset ? this.bb!.__vector_len(this.bb_pos + offset) : 0;
 }
 
+job():string|null
+job(optionalEncoding:flatbuffers.Encoding):string|Uint8Array|null
+job(optionalEncoding?:any):string|Uint8Array|null {
+  const offset = this.bb!.__offset(this.bb_pos, 10);
+  return offset ? this.bb!.__string(this.bb_pos + offset, optionalEncoding) : null;
+}
+
 static startWriterSpec(builder:flatbuffers.Builder) {
-  builder.startObject(3);
+  builder.startObject(4);
 }
 
 static addWriter(builder:flatbuffers.Builder, writerOffset:flatbuffers.Offset) {
@@ -75,17 +82,22 @@ static startPartitionsVector(builder:flatbuffers.Builder, numElems:number) {
   builder.startVector(4, numElems, 4);
 }
 
+static addJob(builder:flatbuffers.Builder, jobOffset:flatbuffers.Offset) {
+  builder.addFieldOffset(3, jobOffset, 0);
+}
+
 static endWriterSpec(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   builder.requiredField(offset, 4) // writer
   return offset;
 }
 
-static createWriterSpec(builder:flatbuffers.Builder, writerOffset:flatbuffers.Offset, epoch:number, partitionsOffset:flatbuffers.Offset):flatbuffers.Offset {
+static createWriterSpec(builder:flatbuffers.Builder, writerOffset:flatbuffers.Offset, epoch:number, partitionsOffset:flatbuffers.Offset, jobOffset:flatbuffers.Offset):flatbuffers.Offset {
   WriterSpec.startWriterSpec(builder);
   WriterSpec.addWriter(builder, writerOffset);
   WriterSpec.addEpoch(builder, epoch);
   WriterSpec.addPartitions(builder, partitionsOffset);
+  WriterSpec.addJob(builder, jobOffset);
   return WriterSpec.endWriterSpec(builder);
 }
 
@@ -93,7 +105,8 @@ unpack(): WriterSpecT {
   return new WriterSpecT(
     this.writer(),
     this.epoch(),
-    this.bb!.createObjList<PartitionSpec, PartitionSpecT>(this.partitions.bind(this), this.partitionsLength())
+    this.bb!.createObjList<PartitionSpec, PartitionSpecT>(this.partitions.bind(this), this.partitionsLength()),
+    this.job()
   );
 }
 
@@ -102,6 +115,7 @@ unpackTo(_o: WriterSpecT): void {
   _o.writer = this.writer();
   _o.epoch = this.epoch();
   _o.partitions = this.bb!.createObjList<PartitionSpec, PartitionSpecT>(this.partitions.bind(this), this.partitionsLength());
+  _o.job = this.job();
 }
 }
 
@@ -109,25 +123,30 @@ export class WriterSpecT implements flatbuffers.IGeneratedObject {
 writer: string|Uint8Array|null;
 epoch: number;
 partitions: (PartitionSpecT)[];
+job: string|Uint8Array|null;
 constructor(
   writer: string|Uint8Array|null = null,
   epoch: number = 0,
-  partitions: (PartitionSpecT)[] = []
+  partitions: (PartitionSpecT)[] = [],
+  job: string|Uint8Array|null = null
 ){
   this.writer = writer;
   this.epoch = epoch;
   this.partitions = partitions;
+  this.job = job;
 }
 
 
 pack(builder:flatbuffers.Builder): flatbuffers.Offset {
   const writer = (this.writer !== null ? builder.createString(this.writer!) : 0);
   const partitions = WriterSpec.createPartitionsVector(builder, builder.createObjectOffsetList(this.partitions));
+  const job = (this.job !== null ? builder.createString(this.job!) : 0);
 
   return WriterSpec.createWriterSpec(builder,
     writer,
     this.epoch,
-    partitions
+    partitions,
+    job
   );
 }
 }

@@ -57,8 +57,15 @@ partitionsLength():number {
   return offset ? this.bb!.__vector_len(this.bb_pos + offset) : 0;
 }
 
+job():string|null
+job(optionalEncoding:flatbuffers.Encoding):string|Uint8Array|null
+job(optionalEncoding?:any):string|Uint8Array|null {
+  const offset = this.bb!.__offset(this.bb_pos, 14);
+  return offset ? this.bb!.__string(this.bb_pos + offset, optionalEncoding) : null;
+}
+
 static startWriterState(builder:flatbuffers.Builder) {
-  builder.startObject(5);
+  builder.startObject(6);
 }
 
 static addWriter(builder:flatbuffers.Builder, writerOffset:flatbuffers.Offset) {
@@ -93,19 +100,24 @@ static startPartitionsVector(builder:flatbuffers.Builder, numElems:number) {
   builder.startVector(4, numElems, 4);
 }
 
+static addJob(builder:flatbuffers.Builder, jobOffset:flatbuffers.Offset) {
+  builder.addFieldOffset(5, jobOffset, 0);
+}
+
 static endWriterState(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   builder.requiredField(offset, 4) // writer
   return offset;
 }
 
-static createWriterState(builder:flatbuffers.Builder, writerOffset:flatbuffers.Offset, epoch:number, sealed:boolean, tail:bigint, partitionsOffset:flatbuffers.Offset):flatbuffers.Offset {
+static createWriterState(builder:flatbuffers.Builder, writerOffset:flatbuffers.Offset, epoch:number, sealed:boolean, tail:bigint, partitionsOffset:flatbuffers.Offset, jobOffset:flatbuffers.Offset):flatbuffers.Offset {
   WriterState.startWriterState(builder);
   WriterState.addWriter(builder, writerOffset);
   WriterState.addEpoch(builder, epoch);
   WriterState.addSealed(builder, sealed);
   WriterState.addTail(builder, tail);
   WriterState.addPartitions(builder, partitionsOffset);
+  WriterState.addJob(builder, jobOffset);
   return WriterState.endWriterState(builder);
 }
 
@@ -115,7 +127,8 @@ unpack(): WriterStateT {
     this.epoch(),
     this.sealed(),
     this.tail(),
-    this.bb!.createObjList<PartitionState, PartitionStateT>(this.partitions.bind(this), this.partitionsLength())
+    this.bb!.createObjList<PartitionState, PartitionStateT>(this.partitions.bind(this), this.partitionsLength()),
+    this.job()
   );
 }
 
@@ -126,6 +139,7 @@ unpackTo(_o: WriterStateT): void {
   _o.sealed = this.sealed();
   _o.tail = this.tail();
   _o.partitions = this.bb!.createObjList<PartitionState, PartitionStateT>(this.partitions.bind(this), this.partitionsLength());
+  _o.job = this.job();
 }
 }
 
@@ -135,31 +149,36 @@ epoch: number;
 sealed: boolean;
 tail: bigint;
 partitions: (PartitionStateT)[];
+job: string|Uint8Array|null;
 constructor(
   writer: string|Uint8Array|null = null,
   epoch: number = 0,
   sealed: boolean = false,
   tail: bigint = BigInt('0'),
-  partitions: (PartitionStateT)[] = []
+  partitions: (PartitionStateT)[] = [],
+  job: string|Uint8Array|null = null
 ){
   this.writer = writer;
   this.epoch = epoch;
   this.sealed = sealed;
   this.tail = tail;
   this.partitions = partitions;
+  this.job = job;
 }
 
 
 pack(builder:flatbuffers.Builder): flatbuffers.Offset {
   const writer = (this.writer !== null ? builder.createString(this.writer!) : 0);
   const partitions = WriterState.createPartitionsVector(builder, builder.createObjectOffsetList(this.partitions));
+  const job = (this.job !== null ? builder.createString(this.job!) : 0);
 
   return WriterState.createWriterState(builder,
     writer,
     this.epoch,
     this.sealed,
     this.tail,
-    partitions
+    partitions,
+    job
   );
 }
 }
