@@ -1,11 +1,6 @@
 /** The door of the shuffle service. */
-export {
-  runShuffleConformance,
-  SHUFFLE_CONFORMANCE_CASES,
-  type ShuffleConformanceCase,
-  type ShuffleUnderTest,
-  shuffleConformance,
-} from './conformance.js';
+export { runShuffleConformance, SHUFFLE_CONFORMANCE_CASES, shuffleConformance } from './conformance.js';
+export type { ShuffleConformanceCase, ShuffleUnderTest } from './conformance-kit.js';
 export { type Doorbell, directDoorbell, noDoorbell } from './doorbell.js';
 export { LocalEnvironment, type LocalEnvironmentOptions } from './local-environment.js';
 export { LocalMaster, type LocalMasterOptions } from './local-master.js';

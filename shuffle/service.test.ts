@@ -14,7 +14,8 @@ import {
   systemClock,
 } from '../base/index.js';
 import { nodeNetwork, openFrontDoor, type RpcPeer, rpcPeer } from '../base/rpc/index.js';
-import { type ShuffleUnderTest, shuffleConformance } from './conformance.js';
+import { shuffleConformance } from './conformance.js';
+import type { ShuffleUnderTest } from './conformance-kit.js';
 import { TEST_SETTINGS } from './settings.test.support.js';
 import { type ShuffleClient, shuffleClient } from './shuffle-client.js';
 import { ShuffleService } from './shuffle-service.js';
