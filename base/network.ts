@@ -20,6 +20,8 @@ export interface Connection {
   readonly peer: string;
   /** Queues one frame; copies nothing when it can, so the caller must not change `frame` afterwards. Ignored once closed. */
   send(frame: Uint8Array): void;
+  /** Hands what is queued to the operating system now, where that is possible, and not only when this turn ends. */
+  flush?(): void;
   /** Bytes queued here and not yet handed to the operating system. Callers bound what they queue. */
   readonly queuedBytes: number;
   /** Set once, before the first turn of the event loop after connecting. The frame belongs to the handler. */

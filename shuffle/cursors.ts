@@ -4,12 +4,14 @@ import { layoutUnknown } from './shuffle-errors.js';
 /**
  * How far each consumer of a writer's partitions is, and who sleeps: the only memory a consumer writes to.
  *
- *     words: magic | version | cursors | partitions | writer's doorbell | attention
+ *     words: magic | version | cursors | partitions | writer's doorbell | attention | any release wakes the writer (0/1)
  *     from byte 64, per partition: lost (0/1) | degraded (0/1)
- *     then per (subpartition, consumer), 64 bytes each: long [generation | seq low 32 bits] | reader's doorbell
+ *     then per (subpartition, consumer), 64 bytes each:
+ *         long [generation | seq low 32 bits] | reader's doorbell | writer waits (0/1) | for this seq (low 32 bits)
  *
  * Attaching raises the generation, so that a replaced consumer's late release changes nothing: its compare-and-swap
- * fails. A doorbell word is 0 while its owner is awake.
+ * fails. A doorbell word is 0 while its owner is awake. A writer that sleeps says how far a consumer must come before
+ * it is worth a ring: one ring a buffer cost more than moving the buffer.
  */
 export class Cursors {
   readonly region: SharedRegion;
@@ -49,11 +51,9 @@ export class Cursors {
     }
   }
 
-  /** Moves the cursor from one seq to a later one; false when a later attachment owns it. */
-  advance(cursor: number, generation: number, from: number, to: number): boolean {
-    const expected = cursorWord(generation, from);
-    const { longs } = this.region;
-    return Atomics.compareExchange(longs, this.#word(cursor) / 2, expected, cursorWord(generation, to)) === expected;
+  /** Moves the cursor from one word to a later one (`cursorWord`); false when a later attachment owns it. */
+  advance(cursor: number, expected: bigint, next: bigint): boolean {
+    return Atomics.compareExchange(this.region.longs, this.#word(cursor) / 2, expected, next) === expected;
   }
 
   sleep(cursor: number, doorbell: number): void {
@@ -67,13 +67,37 @@ export class Cursors {
     return Atomics.load(words, word) === 0 ? 0 : Atomics.exchange(words, word, 0);
   }
 
-  sleepWriter(doorbell: number): void {
+  /** The writer sleeps until a consumer fulfils a wish or, with `anyRelease`, until any buffer is released. */
+  sleepWriter(doorbell: number, anyRelease: boolean): void {
+    Atomics.store(this.region.words, 6, anyRelease ? 1 : 0);
     Atomics.store(this.region.words, 4, doorbell);
   }
 
+  /** The sleeping writer's doorbell, once; 0 when it is awake. */
   wakeWriter(): number {
     const { words } = this.region;
     return Atomics.load(words, 4) === 0 ? 0 : Atomics.exchange(words, 4, 0);
+  }
+
+  /** As `wakeWriter`, but only when this consumer, having consumed all below `seq`, is what the writer waits for. */
+  wakeWriterAt(cursor: number, seq: number): number {
+    const { words } = this.region;
+    if (Atomics.load(words, 4) === 0) return 0;
+    const word = this.#word(cursor);
+    const fulfilled = Atomics.load(words, word + 3) !== 0 && ((seq - Atomics.load(words, word + 4)) | 0) >= 0;
+    return fulfilled || Atomics.load(words, 6) !== 0 ? this.wakeWriter() : 0;
+  }
+
+  /** The writer, when asleep, is to be woken once this consumer has consumed all below `seq`. */
+  wish(cursor: number, seq: number): void {
+    const { words } = this.region;
+    const word = this.#word(cursor);
+    Atomics.store(words, word + 4, seq | 0);
+    Atomics.store(words, word + 3, 1);
+  }
+
+  forgetWish(cursor: number): void {
+    Atomics.store(this.region.words, this.#word(cursor) + 3, 0);
   }
 
   /** Leaves word for the master, who looks when his doorbell rings. */
@@ -117,7 +141,8 @@ export const ATTENTION_PRESSURE = 1;
 export const ATTENTION_DEGRADED = 2;
 export const ATTENTION_LOST = 4;
 
-function cursorWord(generation: number, seq: number): bigint {
+/** What stands in a cursor: compared and swapped as a whole. */
+export function cursorWord(generation: number, seq: number): bigint {
   return (BigInt(generation) << 32n) | BigInt(seq >>> 0);
 }
 

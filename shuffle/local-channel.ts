@@ -1,7 +1,7 @@
 import { xxh64 } from '../base/index.js';
 import type { Arena } from './arena.js';
 import { ChainHash } from './chain-hash.js';
-import type { Cursors } from './cursors.js';
+import { type Cursors, cursorWord } from './cursors.js';
 import type { LogPointer } from './log-pointer.js';
 import { bufferCorrupt, bufferOutOfOrder, consumerFenced, partitionLost } from './shuffle-errors.js';
 import type { ChannelDescriptor, SubpartitionPosition } from './spi.js';
@@ -16,6 +16,8 @@ export class LocalChannel {
   readonly #cursor: number;
   readonly #subpartition: number;
   readonly #generation: number;
+  /** What stands in the cursor, as long as nobody took it over. */
+  #cursorWord: bigint;
   readonly #chainHash = new ChainHash();
   /** Released before an earlier one was. */
   readonly #releasedEarly = new Set<number>();
@@ -53,6 +55,7 @@ export class LocalChannel {
     this.#checkAhead();
     // First the cursor, then `first`: the writer, trimming, does it the other way round.
     this.#generation = cursors.attach(this.#cursor, from.seq);
+    this.#cursorWord = cursorWord(this.#generation, from.seq);
     this.#checkRetained();
   }
 
@@ -64,8 +67,8 @@ export class LocalChannel {
     return this.#pointer.ordinal;
   }
 
-  get cursors(): Cursors {
-    return this.#cursors;
+  get seq(): number {
+    return this.#seq;
   }
 
   /** The number of the log to go on with, when the writer has a later attempt; undefined when this one is current. */
@@ -140,15 +143,18 @@ export class LocalChannel {
     return this.#log;
   }
 
-  release(seq: number): void {
+  /** Returns the doorbell of a writer that waited for this; else 0. */
+  release(seq: number): number {
     if (seq !== this.#consumed) {
       this.#releasedEarly.add(seq);
-      return;
+      return 0;
     }
-    const from = this.#consumed;
     this.#consumed++;
-    while (this.#releasedEarly.delete(this.#consumed)) this.#consumed++;
-    if (!this.#cursors.advance(this.#cursor, this.#generation, from, this.#consumed)) this.#fenced = true;
+    while (this.#releasedEarly.size > 0 && this.#releasedEarly.delete(this.#consumed)) this.#consumed++;
+    const next = cursorWord(this.#generation, this.#consumed);
+    if (!this.#cursors.advance(this.#cursor, this.#cursorWord, next)) this.#fenced = true;
+    this.#cursorWord = next;
+    return this.#cursors.wakeWriterAt(this.#cursor, this.#consumed);
   }
 
   #checkAhead(): void {

@@ -47,13 +47,16 @@ export class LocalGate implements InputGate {
       const index = (this.#turn + i) % count;
       const channel = this.#channels[index] as LocalChannel;
       if (channel.paused) continue;
-      const record = this.#guard(() => channel.next());
-      if (record < 0) {
-        this.#followSuccessor(channel);
-        continue;
+      try {
+        const record = channel.next();
+        if (record >= 0) {
+          this.#turn = (index + 1) % count;
+          return this.#take(index, channel, record);
+        }
+      } catch (e) {
+        throw this.#failed(e);
       }
-      this.#turn = (index + 1) % count;
-      return this.#take(index, channel, record);
+      this.#followSuccessor(channel);
     }
     return undefined;
   }
@@ -84,10 +87,10 @@ export class LocalGate implements InputGate {
 
   #take(index: number, channel: LocalChannel, record: number): InputBuffer {
     const { log } = channel;
-    const { seq } = channel.position;
+    const { seq } = channel;
     const kind = log.kind(record);
     const rows = log.rows(record);
-    const bytes = this.#guard(() => channel.take(record));
+    const bytes = channel.take(record);
     const { metrics } = this.#parts;
     metrics.buffersIn++;
     metrics.bytesIn += bytes.length;
@@ -97,9 +100,7 @@ export class LocalGate implements InputGate {
   /** For the buffers of this gate. */
   released(channel: number, seq: number): void {
     if (this.#closed) return;
-    const { cursors } = this.#channel(channel);
-    this.#channel(channel).release(seq);
-    const writer = cursors.wakeWriter();
+    const writer = this.#channel(channel).release(seq);
     if (writer !== 0) this.#parts.doorbell.ring(writer);
   }
 
@@ -133,14 +134,10 @@ export class LocalGate implements InputGate {
   }
 
   /** A gate that failed once keeps failing: the position behind the failure means nothing. */
-  #guard<T>(read: () => T): T {
-    try {
-      return read();
-    } catch (e) {
-      this.#failure = e;
-      if (e instanceof MillraceError && e.code === 'PARTITION_LOST') this.#parts.doorbell.ring(MASTER_DOORBELL);
-      throw e;
-    }
+  #failed(e: unknown): unknown {
+    this.#failure = e;
+    if (e instanceof MillraceError && e.code === 'PARTITION_LOST') this.#parts.doorbell.ring(MASTER_DOORBELL);
+    return e;
   }
 
   #channel(index: number): LocalChannel {

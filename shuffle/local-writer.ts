@@ -81,7 +81,11 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     });
     const { address } = parts;
     const isReady = () => this.available;
-    this.#waiter = new Waiter(parts.clock, parts.doorbell, address, isReady, () => cursors.sleepWriter(address));
+    const arm = () => {
+      for (const sub of this.#over) sub.wish(settings.unconsumedBytesMax / 2, this.#buffersMax / 2);
+      cursors.sleepWriter(address, this.#short);
+    };
+    this.#waiter = new Waiter(parts.clock, parts.doorbell, address, isReady, arm);
   }
 
   get position(): number {
@@ -92,8 +96,9 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     if (this.#fenced !== undefined || this.#closed || this.#parts.log.epoch !== this.#descriptor.epoch) return true;
     for (const sub of this.#over) {
       sub.refreshConsumed();
-      if (this.#isOver(sub)) return false;
+      if (!this.#mayResume(sub)) return false;
       this.#over.delete(sub);
+      sub.forgetWish();
     }
     if (this.#short) this.#short = !this.#findRoom();
     return !this.#short;
@@ -119,6 +124,7 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     metrics.stepsOut++;
     this.#ringReaders();
     this.#staged.length = 0;
+    for (const sub of this.#over) sub.published = sub.next;
     if (log.trimGeneration !== this.#seenTrims) this.#reclaim();
     return this.#position;
   }
@@ -298,6 +304,16 @@ export class LocalTaskWriter implements TaskWriter, Stager {
 
   #isOver(sub: SubpartitionLog): boolean {
     return sub.unconsumedBytes >= this.#parts.settings.unconsumedBytesMax || sub.unconsumedBuffers >= this.#buffersMax;
+  }
+
+  /**
+   * Half of the limit must be free again: with less, writer and reader wake each other for every other buffer. Where
+   * the reader has all there is, the rest is not published yet, and waiting would be for ever.
+   */
+  #mayResume(sub: SubpartitionLog): boolean {
+    if (sub.consumed >= sub.published) return true;
+    const bytesMax = this.#parts.settings.unconsumedBytesMax / 2;
+    return sub.unconsumedBytes <= bytesMax && sub.unconsumedBuffers <= this.#buffersMax / 2;
   }
 
   #ringReaders(): void {

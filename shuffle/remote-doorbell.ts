@@ -18,7 +18,12 @@ export function remoteDoorbell(peer: RpcPeer): Doorbell {
     ring(address) {
       const here = handlers.get(address);
       if (here !== undefined) here();
-      else peer.notify(SHUFFLE_SERVICES.ring, encode(new BellT(address)));
+      else {
+        peer.notify(SHUFFLE_SERVICES.ring, encode(new BellT(address)));
+        // A writer publishes many steps in one turn; a reader woken only after the turn finds the window full, drains it
+        // in one turn of its own, and so they take turns instead of working side by side.
+        peer.flush();
+      }
     },
     onRing(address, handler) {
       handlers.set(address, handler);
@@ -43,7 +48,11 @@ export class DoorbellExchange implements Doorbell {
   ring(address: number): void {
     const here = this.#here.get(address);
     if (here !== undefined) here();
-    else this.#away.get(address)?.notify(SHUFFLE_SERVICES.ring, encode(new BellT(address)));
+    else {
+      const away = this.#away.get(address);
+      away?.notify(SHUFFLE_SERVICES.ring, encode(new BellT(address)));
+      away?.flush();
+    }
   }
 
   onRing(address: number, handler: () => void): () => void {

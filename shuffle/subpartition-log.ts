@@ -17,6 +17,8 @@ export class SubpartitionLog {
   readonly #firstCursor: number;
   readonly #consumers: number;
   next: number;
+  /** All below are published. */
+  published: number;
   chain: bigint;
   first: number;
   consumed: number;
@@ -32,6 +34,7 @@ export class SubpartitionLog {
     this.#firstCursor = (log.firstCursor[partition] as number) + subpartition * this.#consumers;
     this.first = log.first(this.index);
     this.next = log.publishedNext(this.index);
+    this.published = this.next;
     this.chain = this.chainBefore(this.next);
     this.consumed = this.first;
     this.unconsumedBytes = this.bytesBetween(this.first, this.next);
@@ -53,6 +56,27 @@ export class SubpartitionLog {
     if (consumed > this.consumed) this.unconsumedBytes -= this.bytesBetween(this.consumed, consumed);
     else if (consumed < this.consumed) this.unconsumedBytes += this.bytesBetween(consumed, this.consumed);
     this.consumed = consumed;
+  }
+
+  /** Asks to be woken when at most so much is unconsumed, or all that was published is consumed. */
+  wish(bytesMax: number, buffersMax: number): void {
+    let seq = Math.max(this.consumed, this.next - buffersMax);
+    for (let bytes = this.bytesBetween(seq, this.next); bytes > bytesMax && seq < this.published; seq++) {
+      bytes -= this.#log.length(this.#log.recordOf(this.index, seq));
+    }
+    const wished = Math.min(seq, this.published);
+    for (let consumer = 0; consumer < this.#consumers; consumer++) {
+      const cursor = this.#firstCursor + consumer;
+      // Who is past it already must not ring at every buffer.
+      if (((this.#cursors.consumedLow(cursor) - wished) | 0) < 0) this.#cursors.wish(cursor, wished);
+      else this.#cursors.forgetWish(cursor);
+    }
+  }
+
+  forgetWish(): void {
+    for (let consumer = 0; consumer < this.#consumers; consumer++) {
+      this.#cursors.forgetWish(this.#firstCursor + consumer);
+    }
   }
 
   /** Lets consumed buffers below `limit` go; calls `drop` with the arena offset of each that had bytes. */

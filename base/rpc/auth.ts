@@ -205,6 +205,10 @@ class OpenConnection implements AuthenticatedConnection {
     this.#connection.send(frame);
   }
 
+  flush(): void {
+    this.#connection.flush?.();
+  }
+
   onFrame(handler: (frame: Uint8Array) => void): void {
     this.#events.onFrame(handler);
   }

@@ -11,6 +11,8 @@ export interface RpcPeer {
   request(service: string, body: Uint8Array, options?: { readonly timeoutMs?: number }): Promise<Uint8Array>;
   /** One way; order with requests of the same peer is kept. Dropped silently when the connection is gone. */
   notify(service: string, body: Uint8Array): void;
+  /** What was sent leaves now, if it can, and not only when this turn ends: for one who goes on working in this turn. */
+  flush(): void;
   /** Registers the handler of one service on this side. Handlers run in the order in which messages arrived. */
   serve(service: string, handler: RpcHandler): void;
   /** Bytes queued and not yet handed to the operating system. */

@@ -105,6 +105,10 @@ class ConnectionPeer implements RpcPeer {
     if (this.#gone === undefined) this.#connection.send(encodeMessage(NOTICE, 0, service, body));
   }
 
+  flush(): void {
+    if (this.#gone === undefined) this.#connection.flush?.();
+  }
+
   close(): void {
     this.#connection.close();
     this.#end(undefined);

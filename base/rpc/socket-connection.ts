@@ -51,6 +51,10 @@ export class SocketConnection implements Connection {
     else this.#flushSoon();
   }
 
+  flush(): void {
+    if (!this.#closing && !this.#events.ended) this.#flush();
+  }
+
   onFrame(handler: (frame: Uint8Array) => void): void {
     this.#events.onFrame(handler);
   }
