@@ -1,23 +1,15 @@
 import { type Clock, type Logger, MillraceError, type SharedMemory } from '../base/index.js';
 import type { RpcPeer } from '../base/rpc/index.js';
-import {
-  Held,
-  ReleaseJobRequest,
-  ReleaseRequest,
-  SealAnswerT,
-  SealRequest,
-  TrimRequest,
-} from './generated/millrace/shuffle.js';
+import { Held } from './generated/millrace/shuffle.js';
 import { LocalEnvironment } from './local-environment.js';
 import { LocalMaster } from './local-master.js';
-import { encode, reader, SHUFFLE_SERVICES } from './message.js';
+import { MasterServer } from './master-server.js';
+import { reader, SHUFFLE_SERVICES } from './message.js';
 import { type ShuffleMetrics, shuffleMetrics } from './metrics.js';
 import { DoorbellExchange } from './remote-doorbell.js';
-import { encodeEvent, encodeList } from './remote-master.js';
 import type { ShuffleFaults, ShuffleSettings } from './settings.js';
 import type { ShuffleMaster } from './spi.js';
 import { WireSession } from './wire-session.js';
-import { decodeWriterSpec } from './writer-spec.js';
 
 export interface ShuffleServiceOptions {
   readonly memory: SharedMemory;
@@ -49,7 +41,7 @@ export class ShuffleService {
   readonly #master: LocalMaster;
   readonly #doorbells: DoorbellExchange;
   readonly #sessions = new Set<RpcPeer>();
-  readonly #listening = new Set<RpcPeer>();
+  readonly #masterServer: MasterServer;
   readonly #wireMetrics: ShuffleMetrics = shuffleMetrics();
   readonly #events = { lost: 0, pressure: 0, degraded: 0, expired: 0, diskSetAside: 0 };
 
@@ -59,8 +51,8 @@ export class ShuffleService {
     this.#doorbells = doorbells;
     master.onEvent((event) => {
       this.#events[event.kind]++;
-      for (const peer of this.#listening) peer.notify(SHUFFLE_SERVICES.events, encodeEvent(event));
     });
+    this.#masterServer = new MasterServer(master);
   }
 
   /** @throws `MEMORY_FULL` when the arena does not fit. */
@@ -98,7 +90,7 @@ export class ShuffleService {
   attach(peer: RpcPeer): void {
     this.#sessions.add(peer);
     this.#doorbells.connect(peer);
-    this.#serveMaster(peer);
+    this.#masterServer.serve(peer);
     const held = this.#serveHeld(peer);
     const { memory, clock, settings = {}, faults = {} } = this.#options;
     const doorbell = this.#doorbells;
@@ -107,7 +99,6 @@ export class ShuffleService {
     const wire = new WireSession(peer, environment, clock);
     peer.closed.then(async () => {
       this.#sessions.delete(peer);
-      this.#listening.delete(peer);
       await wire.close();
       await environment.close();
       for (const { writer, epoch } of held.values()) {
@@ -119,37 +110,6 @@ export class ShuffleService {
   async close(): Promise<void> {
     for (const peer of this.#sessions) peer.close();
     await this.#master.close();
-  }
-
-  #serveMaster(peer: RpcPeer): void {
-    const master = this.#master;
-    peer.serve(SHUFFLE_SERVICES.register, async (body) => {
-      await master.register(decodeWriterSpec(body));
-      return undefined;
-    });
-    peer.serve(SHUFFLE_SERVICES.seal, async (body) => {
-      const request = SealRequest.getRootAsSealRequest(reader(body));
-      const { tail } = await master.seal(String(request.writer()), request.epoch());
-      return encode(new SealAnswerT(BigInt(tail)));
-    });
-    peer.serve(SHUFFLE_SERVICES.trim, async (body) => {
-      const { partition, seqs } = TrimRequest.getRootAsTrimRequest(reader(body)).unpack();
-      await master.trim(String(partition), seqs.map(Number));
-      return undefined;
-    });
-    peer.serve(SHUFFLE_SERVICES.release, async (body) => {
-      await master.release(String(ReleaseRequest.getRootAsReleaseRequest(reader(body)).writer()));
-      return undefined;
-    });
-    peer.serve(SHUFFLE_SERVICES.releaseJob, async (body) => {
-      await master.releaseJob(String(ReleaseJobRequest.getRootAsReleaseJobRequest(reader(body)).job()));
-      return undefined;
-    });
-    peer.serve(SHUFFLE_SERVICES.list, async () => encodeList(await master.list()));
-    peer.serve(SHUFFLE_SERVICES.events, () => {
-      this.#listening.add(peer);
-      return undefined;
-    });
   }
 
   #serveHeld(peer: RpcPeer): Map<string, { readonly writer: string; readonly epoch: number }> {
