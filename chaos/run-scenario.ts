@@ -6,6 +6,7 @@ import { Daemon, type DaemonSettings } from '../engine/daemon/index.js';
 import { type JobGraph, planJob, taskName } from '../engine/graph/index.js';
 import type { WorkerSettings } from '../engine/runtime/index.js';
 import { type JobScheduler, SchedulerDriver } from '../engine/scheduler/index.js';
+import { builtInShuffle } from '../shuffle/index.js';
 import { scheduleFaults } from './cluster-faults.js';
 import { FaultyBlobStore } from './faulty-blob-store.js';
 import { HeadWatch } from './head-watch.js';
@@ -261,11 +262,10 @@ class ScenarioRun {
             },
             clock,
             network,
-            memory,
+            shuffle: builtInShuffle({ memory, faults }),
             disk,
             random,
             logger,
-            faults,
           });
           const daemon = await opening.catch((error) => {
             if (!isUnavailable(error)) throw error;

@@ -17,12 +17,14 @@ import {
   type Timer,
 } from '../../base/index.js';
 import { type AuthenticatedPeer, acceptPeer, nodeNetwork, type RpcPeer } from '../../base/rpc/index.js';
-import { type ShuffleMaster, shuffleClient } from '../../shuffle/index.js';
+import type { ShuffleClientEnd, ShuffleMaster } from '../../shuffle/index.js';
 import type { DaemonSettings } from '../daemon/index.js';
 import {
   decodeRegisterWorker,
   type JobArtefact,
+  loadShuffle,
   SERVICE,
+  SHUFFLE_SETTINGS,
   type ShuffleKind,
   type WorkerSettings,
 } from '../runtime/index.js';
@@ -70,8 +72,8 @@ interface WorkerRecord {
 
 /** The processes of an embedded run: one daemon, the workers, and the socket on which they find this scheduler. */
 export class Cluster {
-  readonly master: ShuffleMaster;
   readonly daemon: RpcPeer;
+  readonly #shuffle: ShuffleClientEnd;
   readonly #options: ClusterOptions;
   readonly #control: ProcessControl;
   readonly #token: string;
@@ -98,7 +100,7 @@ export class Cluster {
     readonly clock: Clock;
     readonly daemonHandle: ProcessHandle;
     readonly daemon: RpcPeer;
-    readonly master: ShuffleMaster;
+    readonly shuffle: ShuffleClientEnd;
   }) {
     this.#options = parts.options;
     this.#control = parts.control;
@@ -107,7 +109,7 @@ export class Cluster {
     this.#clock = parts.clock;
     this.#daemonHandle = parts.daemonHandle;
     this.daemon = parts.daemon;
-    this.master = parts.master;
+    this.#shuffle = parts.shuffle;
   }
 
   /** Starts the daemon and connects to it. */
@@ -137,13 +139,19 @@ export class Cluster {
         handle: daemonHandle,
         errorFile: settings.errorFile,
       });
-      const { master } = shuffleClient({ peer: daemon, clock });
-      return new Cluster({ options, control, token, network, clock, daemonHandle, daemon, master });
+      const plugin = await loadShuffle(options.shuffle);
+      const { logger } = options;
+      const shuffle = await plugin.openClient({ peer: daemon, clock, logger, settings: SHUFFLE_SETTINGS });
+      return new Cluster({ options, control, token, network, clock, daemonHandle, daemon, shuffle });
     } catch (thrown) {
       daemonHandle.signal('kill');
       await daemonHandle.exited;
       throw thrown;
     }
+  }
+
+  get master(): ShuffleMaster {
+    return this.#shuffle.master;
   }
 
   /** Lets workers connect to this driver, and starts them. */
@@ -175,7 +183,7 @@ export class Cluster {
     await Promise.all(this.#starts);
     const workers = [...this.#workers.values()].map((worker) => worker.handle);
     await this.#stop(workers);
-    await this.master.close();
+    await this.#shuffle.close();
     this.daemon.close();
     await this.#stop([this.#daemonHandle]);
   }

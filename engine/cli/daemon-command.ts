@@ -5,11 +5,13 @@ import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type LogLevel, MillraceError, nodeDisk, stderrLogger, systemClock, systemRandom } from '../../base/index.js';
 import { nodeNetwork } from '../../base/rpc/index.js';
-import { Daemon, type DaemonSettings, daemonMemory } from '../daemon/index.js';
+import { Daemon, type DaemonSettings, daemonShuffle } from '../daemon/index.js';
+import type { ShuffleKind } from '../runtime/index.js';
 import { errorLine, exitCodeOf } from './exit.js';
 import { onInterrupt } from './interrupt.js';
 import { wholeNumber } from './options.js';
 import { RunFolders } from './run-folders.js';
+import { shuffleKind } from './shuffle-option.js';
 
 interface DaemonFlags {
   readonly listen?: string;
@@ -17,7 +19,7 @@ interface DaemonFlags {
   readonly port: number;
   readonly tokenFile?: string;
   readonly dataDir?: string;
-  readonly shuffle: 'mapped' | 'wire';
+  readonly shuffle: ShuffleKind;
   readonly shmDir?: string;
   readonly arenaBytes?: number;
   readonly logLevel: LogLevel;
@@ -60,10 +62,11 @@ export function addDaemonCommand(program: Command): void {
       'hex token that clients must know, 16 bytes or more (default: a new one in a temporary folder)',
     )
     .option('--data-dir <dir>', 'where state segments are stored (default: a temporary folder, removed at the end)')
-    .addOption(
-      new Option('--shuffle <kind>', 'how buffers travel: in mapped memory, or through the daemon')
-        .choices(['mapped', 'wire'])
-        .default('mapped'),
+    .option(
+      '--shuffle <kind>',
+      'how buffers travel: in mapped memory (mapped), through the daemon (wire), or by a module: ./my-shuffle.js or a package',
+      shuffleKind(['mapped', 'wire']),
+      'mapped',
     )
     .option('--shm-dir <dir>', 'memory-backed folder for mapped buffers (default: /dev/shm)')
     .option('--arena-bytes <n>', 'memory for buffers (default: 256 MiB)', wholeNumber(ARENA_BYTES_MIN, ARENA_BYTES_MAX))
@@ -127,7 +130,7 @@ async function openDaemon(flags: DaemonFlags, folders: RunFolders): Promise<Daem
     settings,
     clock,
     network: nodeNetwork({ clock }),
-    memory: daemonMemory(settings),
+    shuffle: await daemonShuffle(settings),
     disk: nodeDisk(),
     random: systemRandom(),
     logger: stderrLogger(flags.logLevel, { part: 'daemon' }),

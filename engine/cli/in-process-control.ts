@@ -9,6 +9,7 @@ import {
   systemRandom,
 } from '../../base/index.js';
 import { nodeNetwork } from '../../base/rpc/index.js';
+import { builtInShuffle } from '../../shuffle/index.js';
 import { Daemon, type DaemonSettings } from '../daemon/index.js';
 import { Worker, type WorkerSettings } from '../runtime/index.js';
 
@@ -27,7 +28,7 @@ export function inProcessControl(logger: Logger): ProcessControl {
           settings: settings as DaemonSettings,
           clock,
           network,
-          memory,
+          shuffle: builtInShuffle({ memory }),
           disk: nodeDisk(),
           random: systemRandom(),
           logger: logger.child({ part: 'daemon' }),

@@ -14,7 +14,14 @@ import {
 import { CheckpointStore, DirectoryBlobStore } from '../../checkpoint/index.js';
 import type { JobParams } from '../api/index.js';
 import { type JobGraph, taskName } from '../graph/index.js';
-import { type JobArtefact, loadJob, type ShuffleKind, type TaskPosition } from '../runtime/index.js';
+import {
+  isShuffleModule,
+  type JobArtefact,
+  loadJob,
+  loadShuffle,
+  type ShuffleKind,
+  type TaskPosition,
+} from '../runtime/index.js';
 import { JobScheduler, SchedulerDriver, type SchedulerNote } from '../scheduler/index.js';
 import { bundleJob } from './bundle-job.js';
 import { Cluster } from './cluster.js';
@@ -141,6 +148,8 @@ export class JobRun {
    */
   static async start(options: JobRunOptions): Promise<JobRun> {
     const logger = stderrLogger(options.logLevel);
+    // Before anything is claimed or started: a module that is none is bad input.
+    if (isShuffleModule(options.shuffle)) await loadShuffle(options.shuffle);
     const folders = RunFolders.claim({ mapped: options.shuffle === 'mapped', memoryDir: options.memoryDir });
     // While the job is bundled; it has a process of its own, which must be gone before the folders are.
     const probing = whyNotMapped(options, folders);

@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import type { LogLevel } from '../../base/index.js';
 import type { ShuffleKind } from '../runtime/index.js';
 import { folder, parameter, wholeNumber } from './options.js';
+import { shuffleKind } from './shuffle-option.js';
 
 /** Options that `millrace run` and `npm start` share, as commander gives them. */
 export interface ClusterFlags {
@@ -19,10 +20,11 @@ export function addClusterOptions(command: Command): Command {
   return command
     .option('--workers <n>', 'worker processes', wholeNumber(1, 64), 2)
     .option('--slots <n>', 'slots (threads) in each worker', wholeNumber(1, 64), 2)
-    .addOption(
-      new Option('--shuffle <kind>', 'how buffers travel: mapped memory, through the daemon, or all in one process')
-        .choices(['mapped', 'wire', 'memory'])
-        .default('mapped'),
+    .option(
+      '--shuffle <kind>',
+      'how buffers travel: in mapped memory (mapped), through the daemon (wire), all in one process (memory), or by a module: ./my-shuffle.js or a package',
+      shuffleKind(['mapped', 'wire', 'memory']),
+      'mapped',
     )
     .option(
       '--state-dir <dir>',

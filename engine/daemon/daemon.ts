@@ -1,18 +1,8 @@
-import type {
-  Clock,
-  Connection,
-  Disk,
-  Listener,
-  Logger,
-  LogLevel,
-  Network,
-  Random,
-  SharedMemory,
-} from '../../base/index.js';
+import type { Clock, Connection, Disk, Listener, Logger, LogLevel, Network, Random } from '../../base/index.js';
 import { type AuthenticatedPeer, acceptPeer, type FrontDoor, openFrontDoor } from '../../base/rpc/index.js';
 import { CheckpointStore, DirectoryBlobStore, SegmentHome } from '../../checkpoint/index.js';
-import { type ShuffleFaults, ShuffleService } from '../../shuffle/index.js';
-import { SHUFFLE_SETTINGS } from '../runtime/index.js';
+import type { ShufflePlugin, ShuffleServiceEnd } from '../../shuffle/index.js';
+import { SHUFFLE_SETTINGS, type ShuffleKind } from '../runtime/index.js';
 import { daemonMetrics } from './metrics.js';
 import { serveSegments } from './segment-service.js';
 
@@ -26,7 +16,7 @@ export interface DaemonSettings {
   readonly host: string;
   /** Folder of the blob store. */
   readonly checkpoints: string;
-  readonly shuffle: 'mapped' | 'wire' | 'memory';
+  readonly shuffle: ShuffleKind;
   /** Memory-backed folder for mapped regions. */
   readonly memoryFolder: string | undefined;
   /** Folders of an embedded run, removed when its owner dies before it could. */
@@ -47,13 +37,13 @@ export class Daemon {
   readonly address: string;
   readonly frontDoor: FrontDoor | undefined;
   readonly #listener: Listener;
-  readonly #shuffle: ShuffleService;
+  readonly #shuffle: ShuffleServiceEnd;
   readonly #peers: Set<AuthenticatedPeer>;
 
   private constructor(
     listener: Listener,
     frontDoor: FrontDoor | undefined,
-    shuffle: ShuffleService,
+    shuffle: ShuffleServiceEnd,
     peers: Set<AuthenticatedPeer>,
   ) {
     this.address = listener.address;
@@ -68,25 +58,22 @@ export class Daemon {
     readonly settings: DaemonSettings;
     readonly clock: Clock;
     readonly network: Network;
-    readonly memory: SharedMemory;
+    readonly shuffle: ShufflePlugin;
     readonly disk: Disk;
     readonly random: Random;
     readonly logger: Logger;
-    readonly faults?: ShuffleFaults;
   }): Promise<Daemon> {
-    const { settings, clock, network, memory, disk, random, logger } = options;
+    const { settings, clock, network, disk, random, logger } = options;
     const blobs = await DirectoryBlobStore.open({ disk, root: settings.checkpoints, random });
     const home = new SegmentHome({ store: blobs, random, host: settings.host });
     const store = await CheckpointStore.open({ store: blobs, random, logger });
-    const shuffle = await ShuffleService.open({
-      memory,
+    const shuffle = await options.shuffle.openService({
       clock,
       logger,
       settings: {
         ...SHUFFLE_SETTINGS,
         ...(settings.arenaBytes === undefined ? {} : { arenaBytes: settings.arenaBytes }),
       },
-      ...(options.faults === undefined ? {} : { faults: options.faults }),
     });
     const peers = new Set<AuthenticatedPeer>();
     const accept = async (connection: Connection): Promise<void> => {

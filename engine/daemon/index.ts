@@ -1,2 +1,2 @@
 export { Daemon, type DaemonSettings } from './daemon.js';
-export { daemonMemory } from './daemon-memory.js';
+export { daemonShuffle } from './daemon-shuffle.js';

@@ -10,7 +10,7 @@ import {
 } from '../../base/index.js';
 import { nodeNetwork } from '../../base/rpc/index.js';
 import { Daemon, type DaemonSettings } from './daemon.js';
-import { daemonMemory } from './daemon-memory.js';
+import { daemonShuffle } from './daemon-shuffle.js';
 
 /** The daemon process of an embedded run. Ends on SIGTERM, or when the run that owns it is gone: then it tidies up after it. */
 let runFolders: readonly string[] = [];
@@ -26,15 +26,17 @@ onParentGone(() => {
 const settings = (await readSettings()) as DaemonSettings;
 runFolders = settings.runFolders;
 const clock = systemClock();
-const daemon = await Daemon.open({
-  settings,
-  clock,
-  network: nodeNetwork({ clock }),
-  memory: daemonMemory(settings),
-  disk: nodeDisk(),
-  random: systemRandom(),
-  logger: stderrLogger(settings.logLevel, { part: 'daemon' }),
-}).catch((thrown) => {
+const open = async () =>
+  Daemon.open({
+    settings,
+    clock,
+    network: nodeNetwork({ clock }),
+    shuffle: await daemonShuffle(settings),
+    disk: nodeDisk(),
+    random: systemRandom(),
+    logger: stderrLogger(settings.logLevel, { part: 'daemon' }),
+  });
+const daemon = await open().catch((thrown) => {
   writeFileSync(settings.errorFile, JSON.stringify(MillraceError.from(thrown)));
   process.exit(1);
 });

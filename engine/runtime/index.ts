@@ -14,7 +14,14 @@ export {
   encodePersisted,
 } from './segment-codec.js';
 export { SERVICE } from './services.js';
+export {
+  type BuiltInShuffleKind,
+  isShuffleModule,
+  loadShuffle,
+  type ShuffleKind,
+  type ShuffleModule,
+} from './shuffle-kind.js';
 export { SHUFFLE_SETTINGS } from './shuffle-settings.js';
 export { Slot, type SlotOptions } from './slot.js';
 export { type SlotThreads, Worker, type WorkerOptions } from './worker.js';
-export type { ShuffleKind, SlotSettings, WorkerSettings } from './worker-settings.js';
+export type { SlotSettings, WorkerSettings } from './worker-settings.js';

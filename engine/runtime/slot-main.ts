@@ -4,13 +4,15 @@ import {
   mappedMemory,
   nodeDisk,
   remoteSharedArrayMemory,
+  type SharedMemory,
   stderrLogger,
   systemClock,
 } from '../../base/index.js';
 import { connectPeer, nodeNetwork, type RpcPeer } from '../../base/rpc/index.js';
-import { type ShuffleClient, shuffleClient } from '../../shuffle/index.js';
+import type { ShuffleClientEnd } from '../../shuffle/index.js';
 import { MemoryStateStore } from '../../statestore/index.js';
 import { loadJob } from './job-loader.js';
+import { loadShuffle } from './shuffle-kind.js';
 import { SHUFFLE_SETTINGS } from './shuffle-settings.js';
 import { Slot } from './slot.js';
 import type { SlotSettings } from './worker-settings.js';
@@ -52,22 +54,28 @@ async function runSlot(settings: SlotSettings, port: MessagePort | undefined, lo
     logger,
     scheduler,
     daemon,
-    shuffle: openShuffle(settings, daemon, port).environment,
+    shuffle: (await openShuffle(settings, daemon, port, logger)).environment,
     createState: (range) => new MemoryStateStore(range),
   });
   await slot.run();
   daemon.close();
 }
 
-function openShuffle(settings: SlotSettings, daemon: RpcPeer, port: MessagePort | undefined): ShuffleClient {
-  const clock = systemClock();
-  if (settings.shuffle === 'wire') return shuffleClient({ peer: daemon, clock, settings: SHUFFLE_SETTINGS });
-  const memory =
-    port === undefined
-      ? mappedMemory({
-          folder: settings.memoryFolder as string,
-          ...(settings.ledger === undefined ? {} : { ledger: settings.ledger }),
-        })
-      : remoteSharedArrayMemory(port);
-  return shuffleClient({ peer: daemon, clock, memory, settings: SHUFFLE_SETTINGS });
+async function openShuffle(
+  settings: SlotSettings,
+  peer: RpcPeer,
+  port: MessagePort | undefined,
+  logger: Logger,
+): Promise<ShuffleClientEnd> {
+  const memory = memoryOf(settings, port);
+  const plugin = await loadShuffle(settings.shuffle, memory === undefined ? {} : { memory });
+  return plugin.openClient({ peer, clock: systemClock(), logger, settings: SHUFFLE_SETTINGS });
+}
+
+/** Where regions are shared with the daemon; undefined when all buffers go over the connection. */
+function memoryOf(settings: SlotSettings, port: MessagePort | undefined): SharedMemory | undefined {
+  if (port !== undefined) return remoteSharedArrayMemory(port);
+  if (settings.shuffle !== 'mapped') return undefined;
+  const ledger = settings.ledger === undefined ? {} : { ledger: settings.ledger };
+  return mappedMemory({ folder: settings.memoryFolder as string, ...ledger });
 }

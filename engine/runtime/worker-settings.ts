@@ -1,8 +1,6 @@
 import type { LogLevel } from '../../base/index.js';
 import type { JobArtefact } from './job-loader.js';
-
-/** How buffers travel between the tasks of a run. */
-export type ShuffleKind = 'mapped' | 'wire' | 'memory';
+import type { ShuffleKind } from './shuffle-kind.js';
 
 /** What a worker process is started with; plain data, JSON. */
 export interface WorkerSettings {
