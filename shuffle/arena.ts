@@ -5,13 +5,15 @@ import { layoutUnknown } from './shuffle-errors.js';
  * The memory all buffers of one shuffle service lie in: a header, one owner word per slot, and the slots.
  *
  *     words: magic | version | slotBytes | slots | first slot / 64 | last log number
- *     from byte 256: owner word of each slot: 0 free, else log number | FULL
+ *     from byte 256: owner word of each slot: 0 free, else log number | FULL or STRANDED
  *     from `first slot`: slots
  *
  * Owner words change by compare-and-swap only, from any process. An *open* slot (owned, not FULL) may be written by its
  * owner at any time, also by one that was paused and declared dead; a FULL one never again, unless its owner first
  * takes the flag away, which fails when somebody gave the slot back. So FULL slots of the dead can be reused at once,
- * while open ones wait until the owner is known to be gone.
+ * while open ones wait until the owner is known to be gone. When a writer is succeeded, its open slots are STRANDED: its
+ * successor's log may refer to them, so even an owner who comes back and drops all he knew of can neither reuse nor
+ * free them.
  */
 export class Arena {
   readonly region: SharedRegion;
@@ -89,21 +91,39 @@ export class Arena {
     return Atomics.compareExchange(this.region.words, OWNERS + slot, owner | FULL, owner) === (owner | FULL);
   }
 
-  /** Frees a slot of `owner`, open or FULL; does nothing when it is another's by now. */
+  /** Frees an own slot, open or FULL; does nothing when it is another's by now, or stranded. */
   give(slot: number, owner: number): void {
     const { words } = this.region;
     if (Atomics.compareExchange(words, OWNERS + slot, owner | FULL, 0) === (owner | FULL)) return;
     Atomics.compareExchange(words, OWNERS + slot, owner, 0);
   }
 
-  /** Hands a FULL slot to a successor's log; an open one stays with the one who may still write into it. */
+  /** Frees a FULL slot of `owner`; false when it is not, or no longer, one. */
+  giveFull(slot: number, owner: number): boolean {
+    return Atomics.compareExchange(this.region.words, OWNERS + slot, owner | FULL, 0) === (owner | FULL);
+  }
+
+  /** Frees any slot of an owner who is known to be gone. */
+  reclaim(slot: number, owner: number): void {
+    for (const flag of [FULL, STRANDED, 0]) {
+      if (Atomics.compareExchange(this.region.words, OWNERS + slot, owner | flag, 0) === (owner | flag)) return;
+    }
+  }
+
+  /** Hands a FULL slot to a successor's log; an open one stays, STRANDED, with the one who may still write into it. */
   handOver(slot: number, from: number, to: number): void {
-    Atomics.compareExchange(this.region.words, OWNERS + slot, from | FULL, to | FULL);
+    const { words } = this.region;
+    for (;;) {
+      if (Atomics.compareExchange(words, OWNERS + slot, from, from | STRANDED) === from) return;
+      const word = Atomics.compareExchange(words, OWNERS + slot, from | FULL, to | FULL);
+      // Reopened between the two: strand it now.
+      if (word !== from) return;
+    }
   }
 
   ownerOf(slot: number): { readonly owner: number; readonly full: boolean } {
     const word = Atomics.load(this.region.words, OWNERS + slot);
-    return { owner: word & ~FULL, full: (word & FULL) !== 0 };
+    return { owner: word & ~(FULL | STRANDED), full: (word & FULL) !== 0 };
   }
 
   /** Whether at least `count` slots are free; stops counting there. */
@@ -150,3 +170,4 @@ const VERSION = 1;
 const OWNERS_BYTE = 256;
 const OWNERS = OWNERS_BYTE / 4;
 const FULL = 0x40000000;
+const STRANDED = 0x20000000;

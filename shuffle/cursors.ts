@@ -40,6 +40,11 @@ export class Cursors {
     return Atomics.load(this.region.words, this.#word(cursor));
   }
 
+  /** Raised by every attachment. */
+  generation(cursor: number): number {
+    return Atomics.load(this.region.words, this.#word(cursor) + 1) >>> 0;
+  }
+
   /** Points the cursor at `seq` under a new generation, which it returns. */
   attach(cursor: number, seq: number): number {
     const { longs } = this.region;

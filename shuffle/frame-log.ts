@@ -100,6 +100,14 @@ export class FrameLog {
   }
 }
 
+/** The writer may have been stopped between the two words of the pointer: then the frame itself says what it is. */
+function firstAt(log: TaskLog, byte: number, position: number): number {
+  const { framesByte, framesBytes, region } = log;
+  if (byte + 8 > framesBytes) return position;
+  const ahead = ((region.words[(framesByte + byte) / 4 + 1] as number) - position) | 0;
+  return ahead > 0 ? position + ahead : position;
+}
+
 export interface KeptFrame {
   readonly byte: number;
   readonly end: number;
@@ -112,7 +120,7 @@ export function* keptFrames(log: TaskLog): Generator<KeptFrame> {
   const { byte: start, position: first } = log.oldestFrame();
   const { framesByte, framesBytes, region } = log;
   let byte = start;
-  for (let position = first; first > 0 && position <= log.tail; position++) {
+  for (let position = firstAt(log, start, first); first > 0 && position <= log.tail; position++) {
     if (byte + 8 > framesBytes || region.words[(framesByte + byte) / 4] === 0) byte = 0;
     const word = (framesByte + byte) / 4;
     const length = region.words[word] as number;

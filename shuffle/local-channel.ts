@@ -89,7 +89,7 @@ export class LocalChannel {
 
   /** Whether `read` has something to return or to throw. */
   hasNext(): boolean {
-    if (this.#fenced || this.#pointer.logNumber === 0) return true;
+    if (this.#isFenced() || this.#pointer.logNumber === 0) return true;
     const tailLow = this.#log.tailLow;
     if (tailLow === this.#idleAt) return false;
     const record = this.#log.recordOf(this.#subpartition, this.#seq);
@@ -102,7 +102,7 @@ export class LocalChannel {
     const { partition, subpartition, consumer } = this.descriptor;
     const log = this.#log;
     const seq = this.#seq;
-    if (this.#fenced) throw consumerFenced(partition, subpartition, consumer);
+    if (this.#isFenced()) throw consumerFenced(partition, subpartition, consumer);
     if (this.#pointer.logNumber === 0) throw partitionLost(partition, subpartition, seq, 'its writer was released');
     const tailLow = log.tailLow;
     if (tailLow === this.#idleAt) return -1;
@@ -155,6 +155,11 @@ export class LocalChannel {
     if (!this.#cursors.advance(this.#cursor, this.#cursorWord, next)) this.#fenced = true;
     this.#cursorWord = next;
     return this.#cursors.wakeWriterAt(this.#cursor, this.#consumed);
+  }
+
+  #isFenced(): boolean {
+    this.#fenced ||= this.#cursors.generation(this.#cursor) !== this.#generation;
+    return this.#fenced;
   }
 
   #checkAhead(): void {

@@ -7,8 +7,8 @@ import { createPointer, type LogPointer, openPointer, pointerRegion } from './lo
 import { SHUFFLE_DEFAULTS, type ShuffleFaults, type ShuffleSettings } from './settings.js';
 import { writerFenced } from './shuffle-errors.js';
 import type { ShuffleEvent, ShuffleMaster, WriterDescriptor, WriterStatus } from './spi.js';
-import { LOG_PREFIX, logRegion, STATE_CLOSED, TaskLog } from './task-log.js';
-import { WriterRecord } from './writer-record.js';
+import { LOG_PREFIX, logRegion, STATE_CLOSED, STATE_REGISTERED, TaskLog } from './task-log.js';
+import { type Predecessor, WriterRecord } from './writer-record.js';
 import { checkWriter, withDefaults } from './writer-spec.js';
 
 export interface LocalMasterOptions {
@@ -31,7 +31,7 @@ export class LocalMaster implements ShuffleMaster {
   readonly #highestEpochs = new Map<string, number>();
   readonly #writerOfPartition = new Map<string, string>();
   /** Logs whose open slots may still be written by someone who was given up. */
-  readonly #quarantined = new Map<number, string>();
+  readonly #quarantined = new Map<number, { readonly writer: string; readonly epoch: number }>();
   readonly #handlers: ((event: ShuffleEvent) => void)[] = [];
   readonly #unlisten: () => void;
   #tail: Promise<unknown> = Promise.resolve();
@@ -48,7 +48,8 @@ export class LocalMaster implements ShuffleMaster {
     const options = { ...given, memory: countedMemory(given.memory) };
     const arena = await Arena.createOrOpen(options.memory, { ...SHUFFLE_DEFAULTS, ...options.settings });
     const { memory } = options;
-    if (!(await memory.list()).includes(DOORBELLS_REGION)) await memory.create(DOORBELLS_REGION, 64);
+    const hasDoorbells = (await memory.list()).includes(DOORBELLS_REGION);
+    if (!hasDoorbells) memory.retire(await memory.create(DOORBELLS_REGION, 64));
     const master = new LocalMaster(options, arena);
     await master.#takeOver();
     return master;
@@ -83,6 +84,7 @@ export class LocalMaster implements ShuffleMaster {
       const record = this.#writers.get(this.#writerOfPartition.get(partition) ?? '');
       if (record === undefined) return;
       record.trim(partition, seqs);
+      record.sweepPredecessors(this.arena);
       if (record.mayBeSwept) record.sweep(this.arena, false);
       else this.#wakeWriter(record);
     });
@@ -114,18 +116,17 @@ export class LocalMaster implements ShuffleMaster {
   /** Whoever held this writer's memory is gone for certain, so nobody can write there any more. Implies its seal. */
   abandoned(writer: string, epoch: number): Promise<void> {
     return this.#queue(async () => {
-      for (const [number, owner] of [...this.#quarantined]) {
-        if (owner !== writer) continue;
-        for (let slot = 0; slot < this.arena.slots; slot++) {
-          if (this.arena.ownerOf(slot).owner === number) this.arena.give(slot, number);
-        }
-        this.#quarantined.delete(number);
-      }
+      this.#gone(writer, epoch);
       const record = this.#writers.get(writer);
       if (record?.log.descriptor.epoch !== epoch) return;
       record.log.seal(epoch + 1);
       record.abandon(this.arena);
     });
+  }
+
+  /** This attempt's writer was closed in an orderly way: it will write nowhere any more. */
+  closed(writer: string, epoch: number): Promise<void> {
+    return this.#queue(async () => this.#gone(writer, epoch));
   }
 
   /** Slots that nobody may use because a given-up writer might still write there. */
@@ -161,6 +162,15 @@ export class LocalMaster implements ShuffleMaster {
     }
   }
 
+  #gone(writer: string, epoch: number): void {
+    for (const [number, held] of [...this.#quarantined]) {
+      if (held.writer !== writer || held.epoch !== epoch) continue;
+      for (let slot = 0; slot < this.arena.slots; slot++) this.arena.reclaim(slot, number);
+      this.#quarantined.delete(number);
+    }
+    this.#writers.get(writer)?.predecessorGone(this.arena, epoch);
+  }
+
   /** Writers that closed do not trim for themselves. */
   #sweepFinished(): void {
     const low = !this.arena.hasFree(this.arena.slots >> 3);
@@ -181,9 +191,9 @@ export class LocalMaster implements ShuffleMaster {
     await memory.remove(pointerRegion('writer', writer));
     log.markReleased();
     this.#wakeWriter(record);
-    for (const number of [...record.predecessors, log.number]) {
-      const mayLive = number !== log.number || log.state !== STATE_CLOSED;
-      if (record.freeSlots(this.arena, number, mayLive)) this.#quarantined.set(number, writer);
+    for (const { number, epoch, gone } of [...record.predecessors, attemptOf(log)]) {
+      record.freeSlots(this.arena, number, !gone);
+      if (!gone) this.#quarantined.set(number, { writer, epoch });
     }
     record.wakeReaders(this.#options.doorbell);
     await memory.remove(logRegion(log.number));
@@ -229,12 +239,13 @@ export class LocalMaster implements ShuffleMaster {
     if (this.#options.faults?.noSeal !== true) old.seal(writer.epoch);
     const number = this.arena.nextLogNumber();
     // First the slots, then the copy: a slot the old writer reopens before it is handed over holds nothing retained.
-    for (const predecessor of [...record.predecessors, old.number]) {
-      for (let slot = 0; slot < this.arena.slots; slot++) this.arena.handOver(slot, predecessor, number);
+    const predecessors = [...record.predecessors, attemptOf(old)];
+    for (const predecessor of predecessors) {
+      for (let slot = 0; slot < this.arena.slots; slot++) this.arena.handOver(slot, predecessor.number, number);
     }
     const log = await TaskLog.succeed(memory, old, number, writer.epoch);
     const { cursors, pointers } = record;
-    this.#adopt(new WriterRecord(log, cursors, pointers, [...record.predecessors, old.number]));
+    this.#adopt(new WriterRecord(log, cursors, pointers, predecessors));
     for (const pointer of pointers) pointer.setLogNumber(number);
     this.#wakeWriter(record);
     record.wakeReaders(this.#options.doorbell);
@@ -282,6 +293,13 @@ export class LocalMaster implements ShuffleMaster {
     this.#tail = result;
     return result;
   }
+}
+
+/** An attempt as one that others follow. */
+function attemptOf(log: TaskLog): Predecessor {
+  const neverOpened = log.changeState(STATE_REGISTERED, STATE_CLOSED);
+  const { epoch } = log.descriptor;
+  return { number: log.number, epoch, gone: neverOpened || log.state === STATE_CLOSED };
 }
 
 function samePartitions(a: WriterDescriptor, b: WriterDescriptor): boolean {

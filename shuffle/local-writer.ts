@@ -71,6 +71,7 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     );
     this.#pool = new SlotPool(arena, log.number);
     for (const sub of this.#subpartitions) this.#adopt(sub);
+    this.#pool.giveUnadopted();
     this.#frames = new FrameLog(log);
     this.#buffersMax = Math.min(settings.unconsumedBuffersMax, log.ringRecords / 4);
     this.#dataRecordsMax = log.ringRecords - Math.max(16, log.ringRecords / 8);

@@ -118,8 +118,8 @@ export class ShuffleService {
       const message = Held.getRootAsHeld(reader(body));
       const writer = String(message.writer());
       const epoch = message.epoch();
-      if (message.closed()) held.delete(`${epoch} ${writer}`);
-      else held.set(`${epoch} ${writer}`, { writer, epoch });
+      if (!message.closed()) held.set(`${epoch} ${writer}`, { writer, epoch });
+      else if (held.delete(`${epoch} ${writer}`)) return this.#master.closed(writer, epoch).then(() => undefined);
       return undefined;
     });
     return held;

@@ -81,6 +81,15 @@ export class SlotPool {
     this.refer(offset);
   }
 
+  /** Frees what was handed over though nothing refers to it: recycled by the earlier attempt, or staged in vain. */
+  giveUnadopted(): void {
+    const adopted = new Set(this.#references.keys());
+    for (const [slot, run] of this.#runs) for (let i = 1; i < run; i++) adopted.add(slot + i);
+    for (let slot = 0; slot < this.#arena.slots; slot++) {
+      if (!adopted.has(slot)) this.#arena.giveFull(slot, this.#owner);
+    }
+  }
+
   /** The record is gone; when it was the last of its slot, the slot may be written again. */
   drop(offset: number): void {
     const slot = this.#arena.slotAt(offset);

@@ -100,7 +100,10 @@ export class TaskLog {
     Atomics.store(region.longs, TAIL_LONG, tailWord(epoch, tail));
     Atomics.store(region.words, 0, MAGIC);
     const log = new TaskLog(region);
-    log.#forgetUnpublished();
+    log.#forgetUnpublished(old);
+    // A zombie that is about to publish may have dropped its oldest frames while they were copied.
+    const oldest = old.oldestFrame();
+    log.setOldestFrame(oldest.byte, oldest.position);
     return log;
   }
 
@@ -315,14 +318,19 @@ export class TaskLog {
     Atomics.store(words, record, (r.seq + 1) | 0);
   }
 
-  /** Records that were staged and not published would become visible with the next step. */
-  #forgetUnpublished(): void {
+  /**
+   * Records that were staged and not published would become visible with the next step. A zombie may have written one
+   * while it was copied: in the old log its position is there before its seq is, and stays.
+   */
+  #forgetUnpublished(old: TaskLog): void {
     const tailLow = this.tailLow;
     const words = this.#words;
     const end = this.#indexWord + this.subpartitions * this.ringRecords * (RECORD_BYTES / 4);
     for (let record = this.#indexWord; record < end; record += RECORD_BYTES / 4) {
-      if (!this.isVisible(record, tailLow)) words.fill(0, record, record + 2);
+      if (this.isVisible(record, tailLow) && old.isVisible(record, tailLow)) continue;
+      words.fill(0, record, record + 2);
     }
+    for (let sub = 0; sub < this.subpartitions; sub++) if (this.finished(sub) === 0) this.setFinished(sub, 0);
   }
 
   #subWord(subpartition: number): number {

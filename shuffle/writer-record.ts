@@ -6,19 +6,55 @@ import type { ShuffleEvent, WriterStatus } from './spi.js';
 import { SubpartitionLog } from './subpartition-log.js';
 import { STATE_CLOSED, STATE_OPEN, type TaskLog } from './task-log.js';
 
+/** An earlier attempt of a writer, by the number of its log. */
+export interface Predecessor {
+  readonly number: number;
+  readonly epoch: number;
+  /** Known to be able to write nowhere any more. */
+  readonly gone: boolean;
+}
+
 /** What the master holds of one writer. */
 export class WriterRecord {
   readonly log: TaskLog;
   readonly cursors: Cursors;
   readonly pointers: readonly LogPointer[];
-  /** Numbers of the logs of earlier attempts, which may own open slots still. */
-  readonly predecessors: readonly number[];
+  /** Earlier attempts that may own slots still. */
+  readonly #predecessors: Predecessor[];
 
-  constructor(log: TaskLog, cursors: Cursors, pointers: readonly LogPointer[], predecessors: readonly number[]) {
+  constructor(log: TaskLog, cursors: Cursors, pointers: readonly LogPointer[], predecessors: readonly Predecessor[]) {
     this.log = log;
     this.cursors = cursors;
     this.pointers = pointers;
-    this.predecessors = predecessors;
+    this.#predecessors = [...predecessors];
+  }
+
+  get predecessors(): readonly Predecessor[] {
+    return this.#predecessors;
+  }
+
+  /** Whoever was the attempt of this epoch can write nowhere any more. */
+  predecessorGone(arena: Arena, epoch: number): void {
+    for (const [i, predecessor] of this.#predecessors.entries()) {
+      if (predecessor.epoch === epoch) this.#predecessors[i] = { ...predecessor, gone: true };
+    }
+    this.sweepPredecessors(arena);
+  }
+
+  /** Frees the slots of earlier attempts that nobody reads any more: FULL ones, and all of those that are gone. */
+  sweepPredecessors(arena: Arena): void {
+    if (this.#predecessors.length === 0) return;
+    const used = this.#slotsFrom(arena, (sub) => Math.min(sub.first, this.log.trim(sub.index)));
+    for (const [i, { number, gone }] of [...this.#predecessors.entries()].reverse()) {
+      let left = 0;
+      for (let slot = 0; slot < arena.slots; slot++) {
+        if (arena.ownerOf(slot).owner !== number) continue;
+        if (used.has(slot)) left++;
+        else if (gone) arena.reclaim(slot, number);
+        else arena.giveFull(slot, number);
+      }
+      if (gone && left === 0) this.#predecessors.splice(i, 1);
+    }
   }
 
   /** Whether the writer closed, so that trimming its log is the master's business. */
@@ -38,19 +74,12 @@ export class WriterRecord {
   /** Trims what was trimmed by the master, or all that is consumed, and frees the slots nothing refers to any more. */
   sweep(arena: Arena, consumedToo: boolean): void {
     const { log } = this;
-    const used = new Set<number>();
     for (const sub of this.#subpartitions()) {
       const trim = log.trim(sub.index);
       sub.trimTo(consumedToo ? Number.POSITIVE_INFINITY : trim, () => {});
       if (sub.first > trim) this.cursors.flagDegraded(sub.partition);
-      for (let seq = sub.first; seq < sub.next; seq++) {
-        const record = log.recordOf(sub.index, seq);
-        const length = log.length(record);
-        if (length === 0) continue;
-        const slot = arena.slotAt(log.offset(record));
-        for (let i = 0; i === 0 || i * arena.slotBytes < length; i++) used.add(slot + i);
-      }
     }
+    const used = this.#slotsFrom(arena, (sub) => sub.first);
     for (let slot = 0; slot < arena.slots; slot++) {
       if (used.has(slot)) continue;
       const { owner, full } = arena.ownerOf(slot);
@@ -67,16 +96,13 @@ export class WriterRecord {
     this.sweep(arena, false);
   }
 
-  /** Frees the slots of a log; open ones only when nobody can write there. Returns whether any had to stay. */
-  freeSlots(arena: Arena, number: number, writerMayLive: boolean): boolean {
-    let stayed = false;
+  /** Frees the slots of a log; open ones only when nobody can write there. */
+  freeSlots(arena: Arena, number: number, writerMayLive: boolean): void {
     for (let slot = 0; slot < arena.slots; slot++) {
-      const { owner, full } = arena.ownerOf(slot);
-      if (owner !== number) continue;
-      if (full || !writerMayLive) arena.give(slot, number);
-      else stayed = true;
+      if (arena.ownerOf(slot).owner !== number) continue;
+      if (writerMayLive) arena.giveFull(slot, number);
+      else arena.reclaim(slot, number);
     }
-    return stayed;
   }
 
   /** Events that were flagged in the log and not yet told. */
@@ -124,6 +150,22 @@ export class WriterRecord {
         };
       }),
     };
+  }
+
+  /** The slots in which buffers from some seq on lie. */
+  #slotsFrom(arena: Arena, from: (sub: SubpartitionLog) => number): ReadonlySet<number> {
+    const { log } = this;
+    const used = new Set<number>();
+    for (const sub of this.#subpartitions()) {
+      for (let seq = Math.max(from(sub), sub.next - log.ringRecords); seq < sub.next; seq++) {
+        const record = log.recordOf(sub.index, seq);
+        const length = log.holds(record, seq) ? log.length(record) : 0;
+        if (length === 0) continue;
+        const slot = arena.slotAt(log.offset(record));
+        for (let i = 0; i === 0 || i * arena.slotBytes < length; i++) used.add(slot + i);
+      }
+    }
+    return used;
   }
 
   #subpartitions(): SubpartitionLog[] {
