@@ -233,6 +233,9 @@ test('attempts that are succeeded in the middle of their work take no memory alo
       const taken = master.arena.slots - master.arena.freeSlots();
       assert.ok(taken <= 16, `attempt ${epoch}: ${taken} slots are taken, and next to nothing is retained`);
     }
+    const { arena } = master;
+    const owners = Array.from({ length: arena.slots }, (_, slot) => arena.ownerOf(slot).owner).filter((o) => o > 0);
+    assert.equal(new Set(owners).size, 1, 'what earlier attempts held is freed when it is trimmed');
     await master.abandoned('w', 40);
     await master.trim('w.out', [next, next]);
     assert.equal(master.arena.freeSlots(), master.arena.slots);
