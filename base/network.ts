@@ -20,6 +20,10 @@ export interface Connection {
   readonly peer: string;
   /** Queues one frame; copies nothing when it can, so the caller must not change `frame` afterwards. Ignored once closed. */
   send(frame: Uint8Array): void;
+  /** `send` of one frame in two pieces, neither of which is copied; neither may change until the frame has arrived. */
+  sendParts?(head: Uint8Array, payload: Uint8Array): void;
+  /** A received frame, or a piece of one, that nobody will look at again: its memory is used for a later one. */
+  recycle?(frame: Uint8Array): void;
   /** Hands what is queued to the operating system now, where that is possible, and not only when this turn ends. */
   flush?(): void;
   /** Bytes queued here and not yet handed to the operating system. Callers bound what they queue. */

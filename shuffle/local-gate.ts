@@ -1,4 +1,4 @@
-import { type Clock, MillraceError } from '../base/index.js';
+import { type Clock, MillraceError, xxh64 } from '../base/index.js';
 import { type Doorbell, MASTER_DOORBELL } from './doorbell.js';
 import type { LocalChannel } from './local-channel.js';
 import type { ShuffleMetrics } from './metrics.js';
@@ -90,11 +90,12 @@ export class LocalGate implements InputGate {
     const { seq } = channel;
     const kind = log.kind(record);
     const rows = log.rows(record);
+    const checksum = log.checksum(record);
     const bytes = channel.take(record);
     const { metrics } = this.#parts;
     metrics.buffersIn++;
     metrics.bytesIn += bytes.length;
-    return new LocalBuffer(this, index, seq, kind, rows, bytes);
+    return new LocalBuffer(this, index, seq, kind, rows, bytes, checksum);
   }
 
   /** For the buffers of this gate. */
@@ -153,10 +154,21 @@ class LocalBuffer implements InputBuffer {
   readonly kind: BufferKind;
   readonly rows: number;
   readonly bytes: Uint8Array;
+  /** Of `bytes`, verified. */
+  readonly checksum: bigint;
   #gate: LocalGate | undefined;
 
-  constructor(gate: LocalGate, channel: number, seq: number, kind: BufferKind, rows: number, bytes: Uint8Array) {
+  constructor(
+    gate: LocalGate,
+    channel: number,
+    seq: number,
+    kind: BufferKind,
+    rows: number,
+    bytes: Uint8Array,
+    checksum: bigint,
+  ) {
     this.#gate = gate;
+    this.checksum = checksum;
     this.channel = channel;
     this.seq = seq;
     this.kind = kind;
@@ -170,6 +182,11 @@ class LocalBuffer implements InputBuffer {
     this.#gate = undefined;
     gate.released(this.channel, this.seq);
   }
+}
+
+/** The checksum a buffer was verified with. */
+export function checksumOf(buffer: InputBuffer): bigint {
+  return buffer instanceof LocalBuffer ? buffer.checksum : xxh64(buffer.bytes);
 }
 
 export function releasedTwice(channel: number, seq: number): MillraceError {

@@ -18,17 +18,13 @@ export function reader(bytes: Uint8Array): ByteBuffer {
 }
 
 /**
- * A message with buffers behind it: [header length u32][header][zeroes to 8][payload]. Payload bytes never go through
- * FlatBuffers.
+ * The beginning of a message with buffers behind it: [header length u32][header][zeroes to 8][payload]. Payload bytes
+ * never go through FlatBuffers.
  */
-export function encodeWithPayload(header: Uint8Array, payload: Uint8Array): Uint8Array {
-  const payloadByte = Math.ceil((4 + header.length) / 8) * 8;
-  // Not zeroed: every byte is written below.
-  const bytes = Buffer.allocUnsafeSlow(payloadByte + payload.length);
-  bytes.writeUInt32LE(header.length, 0);
+export function beforePayload(header: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(Math.ceil((4 + header.length) / 8) * 8);
+  new DataView(bytes.buffer).setUint32(0, header.length, true);
   bytes.set(header, 4);
-  bytes.fill(0, 4 + header.length, payloadByte);
-  bytes.set(payload, payloadByte);
   return bytes;
 }
 

@@ -56,10 +56,11 @@ export class WireEnvironment implements ShuffleEnvironment {
     const handle = this.#nextHandle++;
     const { metrics } = this;
     const onClose = () => this.#gates.delete(handle);
-    const gate = new WireGate({ channels, handle, peer: this.#peer, clock: this.#clock, metrics, onClose });
+    const creditBytes = Math.max(CREDIT_BYTES_MIN, Math.floor(CREDIT_BYTES / Math.max(1, channels.length)));
+    const clock = this.#clock;
+    const gate = new WireGate({ channels, handle, peer: this.#peer, clock, creditBytes, metrics, onClose });
     // Buffers may come in the same breath as the answer.
     this.#gates.set(handle, gate);
-    const creditBytes = Math.max(CREDIT_BYTES_MIN, Math.floor(CREDIT_BYTES / Math.max(1, channels.length)));
     const wanted = channels.map(
       (c) => new ChannelT(c.partition, c.subpartition, c.consumer, BigInt(c.from.seq), c.from.chain),
     );

@@ -1,4 +1,4 @@
-import { type Clock, MillraceError, type SerializedError, xxh64 } from '../base/index.js';
+import { type Clock, MillraceError, type SerializedError, type Timer, xxh64 } from '../base/index.js';
 import type { RpcPeer } from '../base/rpc/index.js';
 import { ChainHash } from './chain-hash.js';
 import { noDoorbell } from './doorbell.js';
@@ -22,6 +22,10 @@ export class WireGate implements InputGate {
   readonly #chainHash = new ChainHash();
   readonly #releasedChannels: number[] = [];
   readonly #releasedSeqs: bigint[] = [];
+  readonly #clock: Clock;
+  readonly #creditBytes: number;
+  #releasedBytes = 0;
+  #flushTimer: Timer | undefined;
   #turn = 0;
   #failure: unknown;
   #closed = false;
@@ -31,6 +35,8 @@ export class WireGate implements InputGate {
     readonly handle: number;
     readonly peer: RpcPeer;
     readonly clock: Clock;
+    /** Of each channel. */
+    readonly creditBytes: number;
     readonly metrics: ShuffleMetrics;
     readonly onClose: () => void;
   }) {
@@ -39,6 +45,8 @@ export class WireGate implements InputGate {
     this.#peer = parts.peer;
     this.#metrics = parts.metrics;
     this.#onClose = parts.onClose;
+    this.#clock = parts.clock;
+    this.#creditBytes = parts.creditBytes;
     this.#channels = parts.channels.map(({ from }) => ({ position: from, arrived: [], paused: false }));
     this.#waiter = new Waiter(
       parts.clock,
@@ -46,6 +54,7 @@ export class WireGate implements InputGate {
       0,
       () => this.#isReady(),
       () => {},
+      { patient: false },
     );
   }
 
@@ -58,6 +67,7 @@ export class WireGate implements InputGate {
     }
     // Columns are read in place, so they need the alignment they had when they were written.
     const bytes = payload.byteOffset % 8 === 0 ? payload : payload.slice();
+    if (bytes !== payload) this.#peer.recycle(payload);
     const kind = push.kind() as BufferKind;
     const arrived = { seq: Number(push.seq()), kind, rows: push.rows(), checksum: push.checksum(), bytes };
     this.#channels[push.channel()]?.arrived.push(arrived);
@@ -127,21 +137,28 @@ export class WireGate implements InputGate {
     const release = () => {
       if (released) throw releasedTwice(index, seq);
       released = true;
-      this.#release(index, seq);
+      this.#peer.recycle(bytes);
+      this.#release(index, seq, bytes.length);
     };
     return { channel: index, seq, kind, rows, bytes, release };
   }
 
-  #release(channel: number, seq: number): void {
+  /** Credit that goes back buffer by buffer costs the service as many messages as it sends. */
+  #release(channel: number, seq: number, bytes: number): void {
     if (this.#closed) return;
     this.#releasedChannels.push(channel);
     this.#releasedSeqs.push(BigInt(seq));
-    if (this.#releasedSeqs.length === 1) queueMicrotask(() => this.#flushReleased());
-    else if (this.#releasedSeqs.length >= RELEASES_MAX) this.#flushReleased();
+    this.#releasedBytes += bytes;
+    const due = this.#releasedSeqs.length >= RELEASES_MAX || this.#releasedBytes >= this.#creditBytes / 4;
+    if (due) this.#flushReleased();
+    else this.#flushTimer ??= this.#clock.schedule(RELEASES_MS, () => this.#flushReleased());
   }
 
   #flushReleased(): void {
+    this.#flushTimer?.cancel();
+    this.#flushTimer = undefined;
     if (this.#closed || this.#releasedSeqs.length === 0) return;
+    this.#releasedBytes = 0;
     const released = new ReleasedT(this.#handle, this.#releasedChannels, this.#releasedSeqs);
     this.#peer.notify(SHUFFLE_SERVICES.released, encode(released));
     this.#releasedChannels.length = 0;
@@ -180,5 +197,7 @@ interface ArrivedBuffer {
   readonly bytes: Uint8Array;
 }
 
-/** Credit goes back in batches of at most so many. */
+/** Credit goes back in batches of at most so many, ... */
 const RELEASES_MAX = 16;
+/** ... and after so long at the latest, also when the consumer is busy with something else. */
+const RELEASES_MS = 1;

@@ -1,10 +1,12 @@
-import { type Clock, MillraceError, xxh64 } from '../base/index.js';
+import { Builder } from 'flatbuffers';
+import { type Clock, MillraceError, type Timer, xxh64 } from '../base/index.js';
 import type { RpcPeer } from '../base/rpc/index.js';
 import {
   Handle,
   OpenGate,
   OpenWriter,
   PositionT,
+  Push,
   PushT,
   Released,
   Step,
@@ -13,8 +15,9 @@ import {
   WriterOpenedT,
 } from './generated/millrace/shuffle.js';
 import type { LocalEnvironment } from './local-environment.js';
+import { checksumOf } from './local-gate.js';
 import { LocalPartitionWriter } from './local-partition-writer.js';
-import { decodeWithPayload, encode, encodeWithPayload, reader, SHUFFLE_SERVICES } from './message.js';
+import { beforePayload, decodeWithPayload, encode, reader, SHUFFLE_SERVICES } from './message.js';
 import { bufferCorrupt } from './shuffle-errors.js';
 import type { BufferKind, InputBuffer, InputGate, TaskWriter } from './spi.js';
 import { writerOfSpec } from './writer-spec.js';
@@ -72,7 +75,7 @@ export class WireSession {
     const request = OpenWriter.getRootAsOpenWriter(reader(body)).unpack();
     if (request.writer === null) throw malformed('a writer without a description');
     const writer = await this.#environment.openWriter(writerOfSpec(request.writer));
-    this.#writers.set(request.handle, new ServedWriter(request.handle, writer, this.#peer));
+    this.#writers.set(request.handle, new ServedWriter(request.handle, writer, this.#peer, this.#clock));
     const positions = writer.partitions.flatMap((p) => p.positions());
     return encode(
       new WriterOpenedT(
@@ -104,14 +107,19 @@ class ServedWriter {
   readonly #writer: TaskWriter;
   readonly #peer: RpcPeer;
   readonly #queue: { readonly step: Step; readonly payload: Uint8Array }[] = [];
+  readonly #clock: Clock;
   #busy = false;
   #working: Promise<void> | undefined;
   #finished = false;
+  #closed = false;
+  #unansweredBytes = 0;
+  #answerTimer: Timer | undefined;
 
-  constructor(handle: number, writer: TaskWriter, peer: RpcPeer) {
+  constructor(handle: number, writer: TaskWriter, peer: RpcPeer, clock: Clock) {
     this.#handle = handle;
     this.#writer = writer;
     this.#peer = peer;
+    this.#clock = clock;
   }
 
   accept(step: Step, payload: Uint8Array): void {
@@ -129,6 +137,8 @@ class ServedWriter {
 
   async abort(): Promise<void> {
     this.#finished = true;
+    this.#closed = true;
+    this.#answerTimer?.cancel();
     this.#queue.length = 0;
     await this.#writer.close();
   }
@@ -145,24 +155,23 @@ class ServedWriter {
   }
 
   async #publishQueue(): Promise<void> {
-    let unansweredBytes = 0;
     for (let next = this.#queue[0]; next !== undefined; next = this.#queue[0]) {
       if (!this.#writer.available) {
         await this.#writer.whenAvailable(1000);
         continue;
       }
       this.#queue.shift();
-      unansweredBytes += next.payload.length;
+      this.#unansweredBytes += next.payload.length;
       try {
         this.#publish(next.step, next.payload);
+        this.#peer.recycle(next.payload);
       } catch (e) {
         this.#finished = true;
         this.#queue.length = 0;
         return this.#ack(JSON.stringify(MillraceError.from(e).toJSON()));
       }
-      if (this.#queue.length > 0 && unansweredBytes < ANSWER_BYTES) continue;
-      this.#ack(null);
-      unansweredBytes = 0;
+      if (this.#unansweredBytes >= ANSWER_BYTES) this.#ack(null);
+      else this.#answerTimer ??= this.#clock.schedule(ANSWER_MS, () => this.#ack(null));
     }
   }
 
@@ -190,6 +199,10 @@ class ServedWriter {
   }
 
   #ack(error: string | null): void {
+    this.#answerTimer?.cancel();
+    this.#answerTimer = undefined;
+    this.#unansweredBytes = 0;
+    if (this.#closed) return;
     const { available, position } = this.#writer;
     this.#peer.notify(
       SHUFFLE_SERVICES.ack,
@@ -201,7 +214,7 @@ class ServedWriter {
   /** The client has nothing under way and waits for this. */
   async #ackLater(): Promise<void> {
     while (!this.#writer.available) await this.#writer.whenAvailable(1000);
-    if (!this.#finished && this.#queue.length === 0) this.#ack(null);
+    if (!this.#closed && this.#queue.length === 0) this.#ack(null);
   }
 }
 
@@ -215,6 +228,7 @@ class ServedGate {
   /** Per channel: pushed and not yet released. */
   readonly #held: Map<number, InputBuffer>[];
   readonly #heldBytes: number[];
+  readonly #builder = new Builder(256);
   #closed = false;
 
   constructor(handle: number, gate: InputGate, peer: RpcPeer, creditBytes: number, creditBuffers: number) {
@@ -240,7 +254,7 @@ class ServedGate {
       if (this.#closed) return;
       const error = JSON.stringify(MillraceError.from(e).toJSON());
       const push = new PushT(this.#handle, 0, 0n, 0n, 0, 0, error);
-      this.#peer.notify(SHUFFLE_SERVICES.push, encodeWithPayload(encode(push), NOTHING));
+      this.#peer.notify(SHUFFLE_SERVICES.push, beforePayload(encode(push)));
     }
   }
 
@@ -263,8 +277,13 @@ class ServedGate {
     const buffer = this.#closed ? undefined : this.#gate.poll();
     if (buffer === undefined) return false;
     const { channel, seq, kind, rows, bytes } = buffer;
-    const push = new PushT(this.#handle, channel, BigInt(seq), xxh64(bytes), kind, rows);
-    this.#peer.notify(SHUFFLE_SERVICES.push, encodeWithPayload(encode(push), bytes));
+    const builder = this.#builder;
+    builder.clear();
+    // Not computed anew: what is damaged between the gate's look and the wire must not get a checksum that fits.
+    const checksum = checksumOf(buffer);
+    builder.finish(Push.createPush(builder, this.#handle, channel, BigInt(seq), checksum, kind, rows, 0));
+    // From the arena to the socket: the buffer is not released before the client has it.
+    this.#peer.notify(SHUFFLE_SERVICES.push, beforePayload(builder.asUint8Array()), bytes);
     this.#held[channel]?.set(seq, buffer);
     this.#heldBytes[channel] = (this.#heldBytes[channel] as number) + bytes.length;
     if (!this.#hasCredit(channel)) this.#gate.pause(channel);
@@ -281,8 +300,9 @@ class ServedGate {
 export const EVERY_SUBPARTITION = 0xffff_ffff;
 /** Bytes of unacknowledged steps a wire writer may have under way. */
 const WINDOW_BYTES = 4 * 1024 * 1024;
-/** One answer for so many bytes of steps that came together. */
+/** One answer for so many bytes of steps, or after so long: an answer to each wakes the client for each. */
 const ANSWER_BYTES = 512 * 1024;
+const ANSWER_MS = 1;
 const BURST_BUFFERS = 64;
 const NOTHING = new Uint8Array(0);
 

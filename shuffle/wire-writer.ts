@@ -5,7 +5,7 @@ import { ChainHash } from './chain-hash.js';
 import { noDoorbell } from './doorbell.js';
 import { HandleT, Step, type StepAck, StepOutput, type WriterOpenedT } from './generated/millrace/shuffle.js';
 import { noSuchSubpartition } from './local-partition-writer.js';
-import { encode, encodeWithPayload, SHUFFLE_SERVICES } from './message.js';
+import { beforePayload, encode, SHUFFLE_SERVICES } from './message.js';
 import type { ShuffleMetrics } from './metrics.js';
 import type {
   BufferKind,
@@ -33,10 +33,12 @@ export class WireTaskWriter implements TaskWriter {
   readonly #waiter: Waiter;
   readonly #builder = new Builder(1024);
   readonly #outputs: StagedOutput[] = [];
-  #payload = new Uint8Array(64 * 1024);
+  /** What is staged; it goes to the socket as it is, and comes back when the step is acknowledged. */
+  #payload = new Uint8Array(PAYLOAD_BYTES_MIN);
   #payloadBytes = 0;
-  /** Sizes of the steps that are not acknowledged yet, oldest first. */
-  readonly #unacked: number[] = [];
+  readonly #freePayloads: Uint8Array<ArrayBuffer>[] = [];
+  /** The steps that are not acknowledged yet, oldest first. */
+  readonly #unacked: UnackedStep[] = [];
   #unackedBytes = 0;
   readonly #awaitingStored: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
   #serviceAvailable = true;
@@ -71,6 +73,7 @@ export class WireTaskWriter implements TaskWriter {
       0,
       () => this.available,
       () => {},
+      { patient: false },
     );
   }
 
@@ -98,11 +101,15 @@ export class WireTaskWriter implements TaskWriter {
     this.#checkOpen();
     if (this.#outputs.length === 0 && determinants.length === 0) return this.#position;
     this.#position++;
-    const payload = this.#payload.subarray(0, this.#payloadBytes);
-    const body = encodeWithPayload(this.#encodeStep(determinants), payload);
-    this.#peer.notify(SHUFFLE_SERVICES.step, body);
-    this.#unacked.push(body.length);
-    this.#unackedBytes += body.length;
+    const head = beforePayload(this.#encodeStep(determinants));
+    const bytes = head.length + this.#payloadBytes;
+    // A small step must not hold a large piece of memory until it is acknowledged.
+    const whole = this.#payloadBytes >= this.#payload.length / 4;
+    const payload = whole ? this.#payload.subarray(0, this.#payloadBytes) : this.#payload.slice(0, this.#payloadBytes);
+    this.#peer.notify(SHUFFLE_SERVICES.step, head, payload);
+    this.#unacked.push({ bytes, payload: whole ? this.#payload : undefined });
+    if (whole) this.#payload = this.#freePayloads.pop() ?? new Uint8Array(this.#payload.length);
+    this.#unackedBytes += bytes;
     this.#metrics.stepsOut++;
     this.#outputs.length = 0;
     this.#payloadBytes = 0;
@@ -131,10 +138,15 @@ export class WireTaskWriter implements TaskWriter {
     const error = ack.error();
     if (error !== null) this.fail(MillraceError.fromJSON(JSON.parse(error) as SerializedError));
     const unackedSteps = this.#position - Number(ack.position());
-    while (this.#unacked.length > Math.max(0, unackedSteps)) this.#unackedBytes -= this.#unacked.shift() as number;
+    while (this.#unacked.length > Math.max(0, unackedSteps)) this.#forget(this.#unacked.shift() as UnackedStep);
     this.#serviceAvailable = ack.available() || this.#unacked.length > 0;
     if (this.#unacked.length === 0) for (const { resolve } of this.#awaitingStored.splice(0)) resolve();
     this.#waiter.check();
+  }
+
+  #forget({ bytes, payload }: UnackedStep): void {
+    this.#unackedBytes -= bytes;
+    if (payload !== undefined && this.#freePayloads.length < FREE_PAYLOADS_MAX) this.#freePayloads.push(payload);
   }
 
   fail(error: MillraceError): void {
@@ -176,6 +188,15 @@ export class WireTaskWriter implements TaskWriter {
     return new MillraceError('closed', 'WRITER_CLOSED', `writer "${this.#descriptor.writer}" is closed`);
   }
 }
+
+interface UnackedStep {
+  readonly bytes: number;
+  /** Memory that is free again afterwards. */
+  readonly payload: Uint8Array<ArrayBuffer> | undefined;
+}
+
+const PAYLOAD_BYTES_MIN = 64 * 1024;
+const FREE_PAYLOADS_MAX = 16;
 
 interface StagedOutput {
   readonly partition: number;

@@ -4,6 +4,7 @@ import { assert, MillraceError } from '../errors.js';
 import type { Connection, Network } from '../network.js';
 import { connectionLost } from './connection-errors.js';
 import { ConnectionEvents } from './connection-events.js';
+import { joined } from './framing.js';
 import type { RpcPeer } from './peer.js';
 import { type RpcPeerOptions, rpcPeer } from './rpc-peer.js';
 
@@ -203,6 +204,15 @@ class OpenConnection implements AuthenticatedConnection {
 
   send(frame: Uint8Array): void {
     this.#connection.send(frame);
+  }
+
+  sendParts(head: Uint8Array, payload: Uint8Array): void {
+    if (this.#connection.sendParts === undefined) this.#connection.send(joined(head, payload));
+    else this.#connection.sendParts(head, payload);
+  }
+
+  recycle(frame: Uint8Array): void {
+    this.#connection.recycle?.(frame);
   }
 
   flush(): void {

@@ -46,6 +46,11 @@ export class FrameReader {
     }
   }
 
+  /** The memory of a frame that nobody looks at any more. */
+  recycle(frame: Uint8Array): void {
+    this.#memory.recycle(frame);
+  }
+
   /** Nothing is handed on any more, not even what is left of the chunk being pushed. */
   stop(): void {
     this.#stopped = true;
@@ -95,6 +100,14 @@ export class FrameReader {
   }
 }
 
+/** Two pieces of a frame as one. */
+export function joined(head: Uint8Array, payload: Uint8Array): Uint8Array {
+  const frame = ownBytes(head.length + payload.length);
+  frame.set(head);
+  frame.set(payload, head.length);
+  return frame;
+}
+
 const COPY_BYTES_MAX = 4 * 1024;
 const SLAB_BYTES = 64 * 1024;
 
@@ -114,17 +127,20 @@ export class FrameBatch {
   }
 
   add(frame: Uint8Array): void {
-    const copied = frame.length <= COPY_BYTES_MAX;
-    this.#reserve(copied ? 4 + frame.length : 4);
+    this.#reserve(frame.length <= COPY_BYTES_MAX ? 4 + frame.length : 4);
     this.#putLength(frame.length);
     this.#bytes += 4 + frame.length;
-    if (copied) {
-      this.#slab.set(frame, this.#end);
-      this.#end += frame.length;
-    } else {
-      this.#cut();
-      this.#chunks.push(frame);
-    }
+    this.#addPiece(frame);
+  }
+
+  /** One frame in two pieces, each treated as a frame would be. */
+  addParts(head: Uint8Array, payload: Uint8Array): void {
+    const length = head.length + payload.length;
+    this.#reserve(4);
+    this.#putLength(length);
+    this.#bytes += 4 + length;
+    this.#addPiece(head);
+    this.#addPiece(payload);
   }
 
   addGoodbye(): void {
@@ -140,6 +156,17 @@ export class FrameBatch {
     this.#chunks = [];
     this.#bytes = 0;
     return chunks;
+  }
+
+  #addPiece(piece: Uint8Array): void {
+    if (piece.length > COPY_BYTES_MAX) {
+      this.#cut();
+      this.#chunks.push(piece);
+      return;
+    }
+    this.#reserve(piece.length);
+    this.#slab.set(piece, this.#end);
+    this.#end += piece.length;
   }
 
   #reserve(count: number): void {

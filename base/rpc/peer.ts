@@ -9,8 +9,14 @@ export interface RpcPeer {
    *   `PEER_GONE` (unavailable) when the connection ends before the answer; `REQUEST_TIMEOUT` (unavailable).
    */
   request(service: string, body: Uint8Array, options?: { readonly timeoutMs?: number }): Promise<Uint8Array>;
-  /** One way; order with requests of the same peer is kept. Dropped silently when the connection is gone. */
-  notify(service: string, body: Uint8Array): void;
+  /**
+   * One way; order with requests of the same peer is kept. Dropped silently when the connection is gone. The other side
+   * gets `payload` as the end of the body; it is not copied where that can be avoided, and must not change before the
+   * other side answers in some way that it has it. `body` has a multiple of 8 bytes then.
+   */
+  notify(service: string, body: Uint8Array, payload?: Uint8Array): void;
+  /** Nobody will look at this received body (or what shares its memory) again, so that a later message may take its place. */
+  recycle(body: Uint8Array): void;
   /** What was sent leaves now, if it can, and not only when this turn ends: for one who goes on working in this turn. */
   flush(): void;
   /** Registers the handler of one service on this side. Handlers run in the order in which messages arrived. */

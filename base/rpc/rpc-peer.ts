@@ -12,6 +12,7 @@ import {
   REQUEST,
   RESPONSE,
 } from './envelope.js';
+import { joined } from './framing.js';
 import type { RpcHandler, RpcPeer } from './peer.js';
 
 export interface RpcPeerOptions {
@@ -101,8 +102,16 @@ class ConnectionPeer implements RpcPeer {
     });
   }
 
-  notify(service: string, body: Uint8Array): void {
-    if (this.#gone === undefined) this.#connection.send(encodeMessage(NOTICE, 0, service, body));
+  notify(service: string, body: Uint8Array, payload?: Uint8Array): void {
+    if (this.#gone !== undefined) return;
+    const head = encodeMessage(NOTICE, 0, service, body);
+    if (payload === undefined) this.#connection.send(head);
+    else if (this.#connection.sendParts === undefined) this.#connection.send(joined(head, payload));
+    else this.#connection.sendParts(head, payload);
+  }
+
+  recycle(body: Uint8Array): void {
+    this.#connection.recycle?.(body);
   }
 
   flush(): void {

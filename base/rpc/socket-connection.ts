@@ -4,6 +4,7 @@ import type { Connection } from '../network.js';
 import { checkFrameSize, connectionLost } from './connection-errors.js';
 import { ConnectionEvents } from './connection-events.js';
 import { FrameBatch, FrameReader } from './framing.js';
+import type { SocketReads } from './scratch-socket.js';
 
 const FLUSH_BYTES = 256 * 1024;
 const LINGER_MS = 5_000;
@@ -24,7 +25,7 @@ export class SocketConnection implements Connection {
   #failure: Error | undefined;
   #saidGoodbye = false;
 
-  constructor(socket: Socket, peer: string, clock: Clock) {
+  constructor(socket: Socket, reads: SocketReads, peer: string, clock: Clock) {
     this.peer = peer;
     this.#socket = socket;
     this.#clock = clock;
@@ -32,7 +33,7 @@ export class SocketConnection implements Connection {
       frame: (frame) => this.#events.frame(frame),
       goodbye: () => this.#onGoodbye(),
     });
-    socket.on('data', (chunk) => this.#onData(chunk));
+    reads.onRead = (chunk) => this.#onData(chunk);
     socket.on('error', (error) => {
       this.#failure ??= error;
     });
@@ -47,6 +48,21 @@ export class SocketConnection implements Connection {
     if (this.#closing || this.#events.ended) return;
     checkFrameSize(this.peer, frame.length);
     this.#batch.add(frame);
+    this.#flushWhenDue();
+  }
+
+  sendParts(head: Uint8Array, payload: Uint8Array): void {
+    if (this.#closing || this.#events.ended) return;
+    checkFrameSize(this.peer, head.length + payload.length);
+    this.#batch.addParts(head, payload);
+    this.#flushWhenDue();
+  }
+
+  recycle(frame: Uint8Array): void {
+    this.#reader.recycle(frame);
+  }
+
+  #flushWhenDue(): void {
     if (this.#batch.bytes >= FLUSH_BYTES) this.#flush();
     else this.#flushSoon();
   }

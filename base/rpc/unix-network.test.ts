@@ -10,6 +10,7 @@ import { systemClock, yieldTurn } from '../clock.js';
 import type { MillraceError } from '../errors.js';
 import type { Connection } from '../network.js';
 import { type CuttableNetwork, networkContract, networkCutContract, runNetworkCase } from './network-contract.js';
+import { connectSocket } from './scratch-socket.js';
 import { SocketConnection } from './socket-connection.js';
 import { unixNetwork } from './unix-network.js';
 
@@ -27,9 +28,9 @@ async function open(): Promise<CuttableNetwork> {
   return {
     async connect(address) {
       if (!existsSync(address.slice(5))) return network.connect(address);
-      const socket = createConnection(address.slice(5));
+      const { socket, reads } = connectSocket(address.slice(5));
       await once(socket, 'connect');
-      const connection = new SocketConnection(socket, address, clock);
+      const connection = new SocketConnection(socket, reads, address, clock);
       sockets.set(connection, socket);
       return connection;
     },

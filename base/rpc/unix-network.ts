@@ -1,8 +1,9 @@
 import { chmod, lstat, unlink } from 'node:fs/promises';
-import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import type { Clock } from '../clock.js';
 import type { Connection, Listener, Network } from '../network.js';
 import { addressInUse, addressInvalid, connectFailed, listenFailed } from './connection-errors.js';
+import { acceptedSocket, connectSocket, type SocketReads } from './scratch-socket.js';
 import { SocketConnection } from './socket-connection.js';
 
 const PATH_BYTES_MAX = 107;
@@ -33,18 +34,18 @@ function socketPath(address: string): string {
 }
 
 async function connect(address: string, clock: Clock): Promise<Connection> {
-  const socket = await dial(address, socketPath(address));
-  return new SocketConnection(socket, address, clock);
+  const { socket, reads } = await dial(address, socketPath(address));
+  return new SocketConnection(socket, reads, address, clock);
 }
 
-function dial(address: string, path: string): Promise<Socket> {
+function dial(address: string, path: string): Promise<{ readonly socket: Socket; readonly reads: SocketReads }> {
   return new Promise((resolve, reject) => {
-    const socket = createConnection(path);
+    const { socket, reads } = connectSocket(path);
     const onError = (error: Error) => reject(connectFailed(address, error.message, error));
     socket.once('error', onError);
     socket.once('connect', () => {
       socket.off('error', onError);
-      resolve(socket);
+      resolve({ socket, reads });
     });
   });
 }
@@ -55,8 +56,9 @@ async function listen(
   clock: Clock,
 ): Promise<Listener> {
   const path = socketPath(address);
-  const server = createServer((socket) => {
-    onConnection(new SocketConnection(socket, `a client of ${address}`, clock));
+  const server = createServer({ pauseOnConnect: true }, (accepted) => {
+    const { socket, reads } = acceptedSocket(accepted);
+    onConnection(new SocketConnection(socket, reads, `a client of ${address}`, clock));
   });
   try {
     await bind(server, path);
@@ -87,7 +89,7 @@ async function removeStale(address: string, path: string): Promise<void> {
   if (!entry.isSocket()) throw addressInUse(address, 'there is a file at that path that is not a socket');
   const answered = await dial(address, path).catch(() => undefined);
   if (answered !== undefined) {
-    answered.destroy();
+    answered.socket.destroy();
     throw addressInUse(address, 'another process answers there; stop it or choose another path');
   }
   await unlink(path).catch(() => undefined);
