@@ -5,6 +5,7 @@ export { type BuiltInOptions, builtInShuffle } from './built-in-shuffle.js';
 export { ChainHash } from './chain-hash.js';
 export { runShuffleConformance, SHUFFLE_CONFORMANCE_CASES, shuffleConformance } from './conformance.js';
 export type { ShuffleConformanceCase, ShuffleUnderTest } from './conformance-kit.js';
+export { type ConnectShuffleOptions, connectShuffle, type ShuffleConnection } from './connect.js';
 export { type Doorbell, directDoorbell, noDoorbell } from './doorbell.js';
 export { LocalEnvironment, type LocalEnvironmentOptions } from './local-environment.js';
 export { LocalMaster, type LocalMasterOptions } from './local-master.js';

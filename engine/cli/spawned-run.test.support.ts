@@ -53,16 +53,19 @@ export class TestPlace {
   }
 
   start(script: keyof typeof SCRIPTS, args: readonly string[], options: { readonly cwd?: string } = {}): SpawnedRun {
+    return this.node([fileURLToPath(new URL(SCRIPTS[script], import.meta.url)), ...args], options);
+  }
+
+  /** Node with these arguments, as everything here: found and ended by `remove`. */
+  node(args: readonly string[], options: { readonly cwd?: string } = {}): SpawnedRun {
     const env: NodeJS.ProcessEnv = { ...process.env, TMPDIR: this.tmp, [MARK]: this.folder };
     delete env.NODE_TEST_CONTEXT;
-    const path = fileURLToPath(new URL(SCRIPTS[script], import.meta.url));
-    return new SpawnedRun(
-      spawn(process.execPath, [path, ...args], {
-        cwd: options.cwd ?? this.folder,
-        env,
-        stdio: ['ignore', 'pipe', 'pipe'],
-      }),
-    );
+    const child = spawn(process.execPath, args, {
+      cwd: options.cwd ?? this.folder,
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    return new SpawnedRun(child);
   }
 
   /** `millrace run` with its memory in this place. */
