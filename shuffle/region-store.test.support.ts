@@ -1,4 +1,14 @@
-import { type Disk, MillraceError, nodeDisk, seededRandom, silentLogger, systemClock, xxh64 } from '../base/index.js';
+import {
+  type Clock,
+  type Disk,
+  MillraceError,
+  nodeDisk,
+  seededRandom,
+  silentLogger,
+  systemClock,
+  type Timer,
+  xxh64,
+} from '../base/index.js';
 import { ChainHash } from './chain-hash.js';
 import type { RegionBuffer, RegionPart } from './region-file.js';
 import type { RegionObjects } from './region-objects.js';
@@ -39,7 +49,7 @@ export async function openStore(
   const store = await RegionStore.open({
     disk: nodeDisk(),
     folders,
-    clock: systemClock(),
+    clock: systemClock({ unref: true }),
     logger: silentLogger(),
     random: seededRandom(7),
     bootId: 'this boot',
@@ -115,5 +125,38 @@ export class HeldObjects implements RegionObjects {
 
   #mayFail(call: 'put' | 'get' | 'delete' | 'list'): void {
     if (this.failing.has(call)) throw new MillraceError('unavailable', 'STORE_UNAVAILABLE', `${call} was made to fail`);
+  }
+}
+
+/** A clock that stands still until told. */
+export class StoppedClock implements Clock {
+  readonly #timers = new Map<object, { readonly at: number; readonly fn: () => void }>();
+  #now = 0;
+
+  now(): number {
+    return this.#now;
+  }
+
+  monotonicMs(): number {
+    return this.#now;
+  }
+
+  schedule(delayMs: number, fn: () => void): Timer {
+    const timer = { cancel: () => void this.#timers.delete(timer) };
+    this.#timers.set(timer, { at: this.#now + delayMs, fn });
+    return timer;
+  }
+
+  soon(fn: () => void): void {
+    setImmediate(fn);
+  }
+
+  get timers(): number {
+    return this.#timers.size;
+  }
+
+  advance(ms: number): void {
+    this.#now += ms;
+    for (const [timer, { at, fn }] of [...this.#timers]) if (at <= this.#now && this.#timers.delete(timer)) fn();
   }
 }

@@ -171,7 +171,7 @@ export class RegionStore {
         }
       } catch (e) {
         // It will be told to who asks for what is missing.
-        if (buffers.length === 0) throw e;
+        if (buffers.length === 0) throw this.#told(partition, subpartition, seq, MillraceError.from(e));
       }
       this.#bytesRead += bytesMax - bytesLeft;
       return buffers;
@@ -369,16 +369,19 @@ export class RegionStore {
         failure ??= e;
       }
     }
-    const error = MillraceError.from(
-      failure ?? partitionLost(partition, subpartition, seq, 'it is not stored any more'),
-    );
-    const trimmedSince = seq < this.#runs.state(partition, subpartition).trimmed;
-    if (error.code !== 'SPILL_OBJECTS_UNAVAILABLE' && !trimmedSince && !this.#lost.has(partition)) {
+    throw failure ?? partitionLost(partition, subpartition, seq, 'it is not stored any more');
+  }
+
+  /** Tells of a lost partition, once; not of what was trimmed, or can be tried again. */
+  #told(partition: string, subpartition: number, seq: number, error: MillraceError): MillraceError {
+    const { trimmed, next } = this.#runs.state(partition, subpartition);
+    const lost = seq >= trimmed && seq < next && error.code !== 'SPILL_OBJECTS_UNAVAILABLE';
+    if (lost && !this.#lost.has(partition)) {
       this.#lost.add(partition);
       this.#logger.error({ partition, subpartition, seq, reason: error.message }, 'spilled partition is lost');
       this.#onEvent({ kind: 'lost', partition, reason: error.message });
     }
-    throw error;
+    return error;
   }
 
   async #delete(region: Region): Promise<void> {
