@@ -30,7 +30,7 @@ type Action =
       readonly do: 'read';
       readonly writer: string;
       readonly sub: number;
-      readonly at: number;
+      readonly share: number;
       readonly bytesMax: number;
     }
   | { readonly do: 'trim'; readonly writer: string; readonly shares: readonly number[] }
@@ -58,7 +58,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
       do: fc.constant('read'),
       writer,
       sub: fc.nat(SUBPARTITIONS - 1),
-      at: fc.nat(65),
+      share: fc.nat(12),
       bytesMax: fc.nat(900),
     }),
   },
@@ -109,7 +109,15 @@ it('random writes, reads, trims, drops and restarts are as a plain model says', 
       ({ store, events } = await open());
       relearn(store, model);
     }
-    for (const w of WRITERS) await store.drop(w);
+    for (const w of WRITERS) {
+      for (let sub = 0; sub < SUBPARTITIONS; sub++) {
+        const expected = (model.subs.get(w) as Expected[])[sub] as Expected;
+        for (let share = 0; share <= 12; share++) {
+          await compareRead(store, `of-${w}`, expected, { do: 'read', writer: w, sub, share, bytesMax: 100 * share });
+        }
+      }
+      await store.drop(w);
+    }
     await store.close();
     deepEqual(events, []);
     equal(objects.held.size, 0);
@@ -159,8 +167,10 @@ async function compareRead(
   store: RegionStore,
   partition: string,
   { trimmed, next }: Expected,
-  { writer: of, sub, at, bytesMax }: Extract<Action, { do: 'read' }>,
+  { writer: of, sub, share, bytesMax }: Extract<Action, { do: 'read' }>,
 ): Promise<void> {
+  // Mostly within what is there; now and then just before and just behind it.
+  const at = Math.max(0, trimmed - 1 + Math.floor(((next - trimmed + 3) * share) / 12));
   const lost = at < trimmed || at > next;
   const got = await store.read(partition, sub, at, bytesMax).catch((e: MillraceError) => e.code);
   if (lost) {

@@ -77,8 +77,8 @@ export class ObjectRegions {
   }
 
   /**
-   * Moves a region that lies on disk; when it resolves the region says so itself. A region that is deleted meanwhile
-   * leaves no object. @throws `SPILL_OBJECTS_UNAVAILABLE`; as `SpillDisk.call`. The region is then where it was.
+   * Moves a region that lies on disk; when it resolves the region says so itself. Whoever deletes it waits for this.
+   * @throws `SPILL_OBJECTS_UNAVAILABLE`; as `SpillDisk.call`. The region is then where it was.
    */
   async move(region: Region): Promise<void> {
     const { disk, number } = region;
@@ -88,7 +88,6 @@ export class ObjectRegions {
     const name = `${prefix}${number}-${this.#random.nonce()}`;
     try {
       await this.#call(name, (objects) => objects.put(name, bytes));
-      if (region.deleted) return await this.#delete(name, disk);
       await this.#writeRecord(region, name);
     } catch (e) {
       await this.#delete(name, disk);

@@ -67,6 +67,7 @@ describe('RegionStore', () => {
     await store.write('v', [partOf('q', 0, 0, 5)], durable);
     await store.trim('p', [10, 9]);
     equal(readdirSync(folder).length, 3);
+    await store.trim('p', [3, 0]);
     await rejects(store.read('p', 0, 9, 100), (e: MillraceError) => {
       equal(e.code, 'PARTITION_LOST');
       match(e.message, /below 10 was trimmed/);
