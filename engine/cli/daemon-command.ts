@@ -3,15 +3,25 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type LogLevel, MillraceError, nodeDisk, stderrLogger, systemClock, systemRandom } from '../../base/index.js';
+import {
+  type LogLevel,
+  MillraceError,
+  nodeDisk,
+  ownIdentity,
+  stderrLogger,
+  systemClock,
+  systemRandom,
+} from '../../base/index.js';
 import { nodeNetwork } from '../../base/rpc/index.js';
 import { Daemon, type DaemonSettings, daemonShuffle } from '../daemon/index.js';
 import type { ShuffleKind } from '../runtime/index.js';
 import { errorLine, exitCodeOf } from './exit.js';
 import { onInterrupt } from './interrupt.js';
-import { wholeNumber } from './options.js';
+import { KeptMemory } from './kept-memory.js';
+import { folder, wholeNumber } from './options.js';
 import { RunFolders } from './run-folders.js';
 import { shuffleKind } from './shuffle-option.js';
+import { VERSION } from './version.js';
 
 interface DaemonFlags {
   readonly listen?: string;
@@ -21,6 +31,7 @@ interface DaemonFlags {
   readonly dataDir?: string;
   readonly shuffle: ShuffleKind;
   readonly shmDir?: string;
+  readonly memoryFolder?: string;
   readonly arenaBytes?: number;
   readonly logLevel: LogLevel;
 }
@@ -34,14 +45,25 @@ const ARENA_BYTES_MAX = 2 ** 32;
 
 const EXPLANATION = `
 The daemon keeps what workers must not lose: the buffers between tasks (shuffle) and the state of checkpoints in the
-making. It runs until SIGTERM or Ctrl-C, and prints its addresses on stdout, one 'name: value' a line, when it is ready.
+making. It prints its addresses on stdout, one 'name: value' a line, when it is ready, and runs until SIGTERM or Ctrl-C: then
+it closes all connections and ends with exit code 0 (a second signal does not wait). Its buffers go with it, unless they are in
+--memory-folder: there they stay, also after a SIGKILL, and the next daemon on that folder goes on with all of them. What a
+killed daemon left elsewhere in memory is removed by the next start. A folder, socket or port that is in use is refused.
 
 Front door (HTTP and WebSocket on --host and --port): served by uWebSockets.js; where its native library does not load,
 by node:http and ws, which behave the same. The line 'front door' says which one it is.
-  GET /health    JSON, open to all
-  GET /metrics   Prometheus text, open to all
-  WS  /data      the same protocol as on the Unix socket, for workers that cannot reach that; needs the token
-Neither is encrypted: keep --host on loopback or inside a private network.`;
+  GET    /health                       JSON, open to all
+  GET    /metrics                      Prometheus text, open to all
+  GET    /info                         version, process, boot, uptime, addresses, sizes; open to all
+  GET    /shuffle/writers[?job=JOB]    writers and partitions: epochs, sequence numbers, bytes; open to all
+  GET    /shuffle/writers/NAME         one of them; open to all
+  POST   /shuffle/writers/NAME/seal    fences its attempt; answers with the tail
+  DELETE /shuffle/writers/NAME         releases it and its memory (or POST /shuffle/writers/NAME/release)
+  DELETE /shuffle/jobs/JOB             releases every writer of a job
+  WS     /data                         the same protocol as on the Unix socket, for clients that cannot reach that
+What changes something needs 'Authorization: Bearer TOKEN', the content of the token file; /data says it in its first message.
+Names are percent-encoded; errors are JSON: {"code", "message", "context"}.
+Nothing of this is encrypted: keep --host on loopback or inside a private network.`;
 
 export function addDaemonCommand(program: Command): void {
   program
@@ -68,8 +90,21 @@ export function addDaemonCommand(program: Command): void {
       shuffleKind(['mapped', 'wire']),
       'mapped',
     )
-    .option('--shm-dir <dir>', 'memory-backed folder for mapped buffers (default: /dev/shm)')
-    .option('--arena-bytes <n>', 'memory for buffers (default: 256 MiB)', wholeNumber(ARENA_BYTES_MIN, ARENA_BYTES_MAX))
+    .option(
+      '--shm-dir <dir>',
+      "memory-backed folder in which this daemon's own folder of mapped buffers is made (default: /dev/shm)",
+      folder,
+    )
+    .option(
+      '--memory-folder <dir>',
+      'memory-backed folder for mapped buffers that are to outlive the daemon, used by one daemon at a time (default: one of its own in --shm-dir, removed at the end)',
+      folder,
+    )
+    .option(
+      '--arena-bytes <n>',
+      'memory for buffers; an arena that is there already keeps its size (default: 256 MiB)',
+      wholeNumber(ARENA_BYTES_MIN, ARENA_BYTES_MAX),
+    )
     .addOption(
       new Option('--log-level <level>', 'what to log on stderr')
         .choices(['debug', 'info', 'warn', 'error', 'silent'])
@@ -87,22 +122,37 @@ export function addDaemonCommand(program: Command): void {
 }
 
 async function runDaemon(flags: DaemonFlags): Promise<void> {
-  const folders = RunFolders.claim({ mapped: flags.shuffle === 'mapped', memoryDir: flags.shmDir });
-  const starting = openDaemon(flags, folders);
-  onInterrupt(async () => {
-    const daemon = await starting.catch(() => undefined);
-    await daemon?.close();
-    folders.release();
-  }, 0);
+  const { memoryFolder, shuffle } = flags;
+  if (memoryFolder !== undefined && shuffle !== 'mapped') {
+    throw new MillraceError('invalid', 'OPTION', '--memory-folder: only with --shuffle mapped are buffers in a folder');
+  }
+  const kept = memoryFolder === undefined ? undefined : KeptMemory.claim(memoryFolder);
+  const mapped = shuffle === 'mapped' && kept === undefined;
+  let folders: RunFolders | undefined;
+  const release = () => {
+    folders?.release();
+    kept?.release();
+  };
   try {
+    folders = RunFolders.claim({ mapped, memoryDir: flags.shmDir });
+    const starting = openDaemon(flags, folders, kept?.path ?? folders.memory);
+    onInterrupt(async () => {
+      const daemon = await starting.catch(() => undefined);
+      await daemon?.close();
+      release();
+    }, 0);
     await starting;
   } catch (thrown) {
-    folders.release();
+    release();
     throw thrown;
   }
 }
 
-async function openDaemon(flags: DaemonFlags, folders: RunFolders): Promise<Daemon> {
+async function openDaemon(flags: DaemonFlags, folders: RunFolders, memory: string | undefined): Promise<Daemon> {
+  if (flags.shuffle === 'mapped' && memory === undefined) {
+    const message = 'there is no memory-backed folder here: name one with --shm-dir, or use --shuffle wire';
+    throw new MillraceError('invalid', 'NO_MEMORY_FOLDER', message);
+  }
   const settings: DaemonSettings = {
     address: flags.listen ?? folders.socket('daemon'),
     token:
@@ -113,7 +163,7 @@ async function openDaemon(flags: DaemonFlags, folders: RunFolders): Promise<Daem
         .slice(0, 60) || 'host',
     checkpoints: flags.dataDir === undefined ? join(folders.path, 'data') : resolve(flags.dataDir),
     shuffle: flags.shuffle,
-    memoryFolder: folders.memory,
+    memoryFolder: memory,
     runFolders: [],
     errorFile: '',
     http: { host: flags.host, port: flags.port },
@@ -134,6 +184,7 @@ async function openDaemon(flags: DaemonFlags, folders: RunFolders): Promise<Daem
     disk: nodeDisk(),
     random: systemRandom(),
     logger: stderrLogger(flags.logLevel, { part: 'daemon' }),
+    process: { version: VERSION, pid: process.pid, bootId: ownIdentity().bootId },
   });
   announce(daemon, settings, resolve(tokenFile));
   return daemon;

@@ -23,6 +23,7 @@ const USAGE_CODES = new Set([
   'DURATION',
   'JOB_NOT_FOUND',
   'JOB_MISSING',
+  'MEMORY_FOLDER_IN_USE',
   'OPTION',
   'PARAM',
   'SHUFFLE_MODULE',

@@ -1,6 +1,7 @@
-import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { isDead, MillraceError, ownIdentity, type ProcessIdentity } from '../../base/index.js';
+import { MillraceError } from '../../base/index.js';
+import { isLockFile, lockFolder } from './folder-lock.js';
 
 /** What a state folder says of itself; checked before anything in it is touched. */
 interface StateFolderInfo {
@@ -12,7 +13,6 @@ interface StateFolderInfo {
 
 const FORMAT = 1;
 const INFO = 'millrace.json';
-const LOCK = 'owner.json';
 
 /**
  * A job's durable folder: `checkpoints/` (the blob store), `artefacts/`, and who uses it now. One run at a time: the lock names its
@@ -22,6 +22,7 @@ export class StateFolder {
   readonly path: string;
   readonly checkpoints: string;
   readonly artefacts: string;
+  #unlock: () => void = () => {};
 
   private constructor(path: string) {
     this.path = path;
@@ -37,7 +38,7 @@ export class StateFolder {
     const folder = new StateFolder(path);
     try {
       mkdirSync(path, { recursive: true });
-      folder.#lock();
+      folder.#unlock = lockFolder(path, (owner) => folder.#inUse(owner));
       try {
         folder.#checkInfo(job, fingerprint);
         mkdirSync(folder.checkpoints, { recursive: true });
@@ -59,45 +60,18 @@ export class StateFolder {
   }
 
   release(): void {
-    rmSync(join(this.path, LOCK), { force: true });
+    this.#unlock();
   }
 
-  #lock(): void {
-    const lock = join(this.path, LOCK);
-    const mine = join(this.path, `.${LOCK}-${process.pid}`);
-    writeFileSync(mine, JSON.stringify(ownIdentity()));
-    try {
-      for (let attempt = 0; attempt < 3; attempt++) {
-        try {
-          linkSync(mine, lock); // fails when somebody else has it: a compare-and-create
-          return;
-        } catch (thrown) {
-          if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw thrown;
-        }
-        const owner = readOwner(lock);
-        if (owner !== undefined && !isDead(owner)) {
-          throw new MillraceError(
-            'invalid',
-            'STATE_DIR_IN_USE',
-            `state directory ${this.path} is in use by process ${owner.pid}; stop it, or choose another with --state-dir`,
-          );
-        }
-        rmSync(lock, { force: true });
-      }
-      throw new MillraceError(
-        'unavailable',
-        'STATE_DIR_IN_USE',
-        `state directory ${this.path}: several runs are starting in it at once`,
-      );
-    } finally {
-      rmSync(mine, { force: true });
-    }
+  #inUse(owner: string): MillraceError {
+    const message = `state directory ${this.path} is in use by ${owner}; stop it, or choose another with --state-dir`;
+    return new MillraceError('invalid', 'STATE_DIR_IN_USE', message);
   }
 
   #checkInfo(job: string, fingerprint: string): void {
     const path = join(this.path, INFO);
     if (!existsSync(path)) {
-      const foreign = readdirSync(this.path).find((name) => name !== LOCK && !name.startsWith(`.${LOCK}-`));
+      const foreign = readdirSync(this.path).find((name) => !isLockFile(name));
       if (foreign !== undefined) {
         throw new MillraceError(
           'invalid',
@@ -129,13 +103,5 @@ export class StateFolder {
         `state directory ${this.path} holds the state of ${info.job === job ? 'another version or other parameters of this job' : `job '${info.job}'`}; choose another --state-dir`,
       );
     }
-  }
-}
-
-function readOwner(lock: string): ProcessIdentity | undefined {
-  try {
-    return JSON.parse(readFileSync(lock, 'utf8')) as ProcessIdentity;
-  } catch {
-    return undefined;
   }
 }

@@ -1,9 +1,16 @@
 import type { Clock, Connection, Disk, Listener, Logger, LogLevel, Network, Random } from '../../base/index.js';
-import { type AuthenticatedPeer, acceptPeer, type FrontDoor, openFrontDoor } from '../../base/rpc/index.js';
+import {
+  type AuthenticatedPeer,
+  acceptPeer,
+  bearerToken,
+  type FrontDoor,
+  openFrontDoor,
+} from '../../base/rpc/index.js';
 import { CheckpointStore, DirectoryBlobStore, SegmentHome } from '../../checkpoint/index.js';
-import type { ShufflePlugin, ShuffleServiceEnd } from '../../shuffle/index.js';
+import { SHUFFLE_DEFAULTS, type ShufflePlugin, type ShuffleServiceEnd } from '../../shuffle/index.js';
 import { SHUFFLE_SETTINGS, type ShuffleKind } from '../runtime/index.js';
-import { daemonMetrics } from './metrics.js';
+import { serveControl } from './control-api.js';
+import { type DaemonMetrics, daemonMetrics } from './metrics.js';
 import { serveSegments } from './segment-service.js';
 
 /** What a daemon is started with; plain data, JSON. */
@@ -29,6 +36,15 @@ export interface DaemonSettings {
   readonly logLevel: LogLevel;
 }
 
+/** Of the process that runs a daemon. */
+export interface DaemonProcess {
+  /** Of Millrace. */
+  readonly version: string;
+  readonly pid: number;
+  /** Tells a restart of the daemon from a reboot of its machine. */
+  readonly bootId: string;
+}
+
 /**
  * The sidecar of a host: partitions (shuffle) and the segments of checkpoints in the making, for any number of workers and
  * schedulers. It decides nothing and outlives workers.
@@ -39,18 +55,21 @@ export class Daemon {
   readonly #listener: Listener;
   readonly #shuffle: ShuffleServiceEnd;
   readonly #peers: Set<AuthenticatedPeer>;
+  readonly #metrics: DaemonMetrics | undefined;
 
-  private constructor(
-    listener: Listener,
-    frontDoor: FrontDoor | undefined,
-    shuffle: ShuffleServiceEnd,
-    peers: Set<AuthenticatedPeer>,
-  ) {
-    this.address = listener.address;
-    this.frontDoor = frontDoor;
-    this.#listener = listener;
-    this.#shuffle = shuffle;
-    this.#peers = peers;
+  private constructor(parts: {
+    readonly listener: Listener;
+    readonly frontDoor: FrontDoor | undefined;
+    readonly shuffle: ShuffleServiceEnd;
+    readonly peers: Set<AuthenticatedPeer>;
+    readonly metrics: DaemonMetrics | undefined;
+  }) {
+    this.address = parts.listener.address;
+    this.frontDoor = parts.frontDoor;
+    this.#listener = parts.listener;
+    this.#shuffle = parts.shuffle;
+    this.#peers = parts.peers;
+    this.#metrics = parts.metrics;
   }
 
   /** @throws MillraceError `MEMORY_FULL` (the memory-backed folder is too small), `ADDRESS_IN_USE`, each naming what to do. */
@@ -62,19 +81,20 @@ export class Daemon {
     readonly disk: Disk;
     readonly random: Random;
     readonly logger: Logger;
+    /** What `GET /info` says of the process. */
+    readonly process?: DaemonProcess;
   }): Promise<Daemon> {
+    const startedMs = options.clock.monotonicMs();
     const { settings, clock, network, disk, random, logger } = options;
     const blobs = await DirectoryBlobStore.open({ disk, root: settings.checkpoints, random });
     const home = new SegmentHome({ store: blobs, random, host: settings.host });
     const store = await CheckpointStore.open({ store: blobs, random, logger });
-    const shuffle = await options.shuffle.openService({
-      clock,
-      logger,
-      settings: {
-        ...SHUFFLE_SETTINGS,
-        ...(settings.arenaBytes === undefined ? {} : { arenaBytes: settings.arenaBytes }),
-      },
-    });
+    const shuffleSettings = {
+      ...SHUFFLE_DEFAULTS,
+      ...SHUFFLE_SETTINGS,
+      ...(settings.arenaBytes === undefined ? {} : { arenaBytes: settings.arenaBytes }),
+    };
+    const shuffle = await options.shuffle.openService({ clock, logger, settings: shuffleSettings });
     const peers = new Set<AuthenticatedPeer>();
     const accept = async (connection: Connection): Promise<void> => {
       try {
@@ -88,6 +108,22 @@ export class Daemon {
       }
     };
     let frontDoor: FrontDoor | undefined;
+    let listener: Listener | undefined;
+    let metrics: DaemonMetrics | undefined;
+    const info = () => ({
+      ...options.process,
+      uptimeSeconds: Math.round(clock.monotonicMs() - startedMs) / 1000,
+      frontDoor: frontDoor?.implementation,
+      addresses: { unix: listener?.address, http: frontDoor?.address, data: frontDoor?.webSocketAddress('/data') },
+      stateSegments: settings.checkpoints,
+      shuffle: {
+        kind: settings.shuffle,
+        plugin: options.shuffle.name,
+        memoryFolder: settings.memoryFolder ?? null,
+        settings: shuffleSettings,
+        ...shuffle.metrics,
+      },
+    });
     try {
       if (settings.http !== undefined) {
         frontDoor = await openFrontDoor({
@@ -95,14 +131,23 @@ export class Daemon {
           clock,
           logger,
           health: () => ({ ok: true, connections: peers.size, heldSegmentBytes: home.heldBytes }),
-          metrics: daemonMetrics({ shuffle: shuffle.master, home, connections: () => peers.size }),
+          metrics: async () => (await metrics?.text()) ?? '',
+          authorize: bearerToken(settings.token),
         });
+        const labels = {
+          version: options.process?.version ?? '',
+          front_door: frontDoor.implementation,
+          shuffle: options.shuffle.name,
+        };
+        metrics = daemonMetrics({ shuffle, home, connections: () => peers.size, labels });
+        serveControl(frontDoor, { master: shuffle.master, info });
         frontDoor.onConnection('/data', (connection) => void accept(connection));
       }
-      const listener = await network.listen(settings.address, (connection) => void accept(connection));
-      return new Daemon(listener, frontDoor, shuffle, peers);
+      listener = await network.listen(settings.address, (connection) => void accept(connection));
+      return new Daemon({ listener, frontDoor, shuffle, peers, metrics });
     } catch (thrown) {
       await frontDoor?.close();
+      metrics?.close();
       await shuffle.close();
       throw thrown;
     }
@@ -112,6 +157,7 @@ export class Daemon {
   async close(): Promise<void> {
     await this.#listener.close();
     await this.frontDoor?.close();
+    this.#metrics?.close();
     for (const peer of this.#peers) peer.close();
     await this.#shuffle.close();
   }
