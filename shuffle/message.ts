@@ -1,4 +1,7 @@
-import { Builder, ByteBuffer } from 'flatbuffers';
+import { Builder, type ByteBuffer } from 'flatbuffers';
+import { MillraceError } from '../base/index.js';
+import { CheckedByteBuffer } from './checked-byte-buffer.js';
+import { malformed } from './shuffle-errors.js';
 
 /** What the object API generates for every table. */
 export interface Packable {
@@ -12,9 +15,9 @@ export function encode(message: Packable): Uint8Array {
   return builder.asUint8Array();
 }
 
-/** For `getRootAs...`. */
+/** For `getRootAs...`, which then throws `SHUFFLE_PROTOCOL` when the bytes are not a whole message. */
 export function reader(bytes: Uint8Array): ByteBuffer {
-  return new ByteBuffer(bytes);
+  return new CheckedByteBuffer(bytes);
 }
 
 /**
@@ -29,13 +32,32 @@ export function beforePayload(header: Uint8Array): Uint8Array {
 }
 
 export function decodeWithPayload(bytes: Uint8Array): { readonly header: ByteBuffer; readonly payload: Uint8Array } {
+  if (bytes.length < 4) throw malformed(`a message of ${bytes.length} bytes`);
   const length = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(0, true);
-  const payload = bytes.subarray(Math.ceil((4 + length) / 8) * 8);
-  return { header: new ByteBuffer(bytes.subarray(4, 4 + length)), payload };
+  const payloadByte = Math.ceil((4 + length) / 8) * 8;
+  if (payloadByte > bytes.length) throw malformed(`a header of ${length} bytes in a message of ${bytes.length}`);
+  return { header: new CheckedByteBuffer(bytes.subarray(4, 4 + length)), payload: bytes.subarray(payloadByte) };
+}
+
+/** Makes a handler of notices end the connection, which tells its user why, when a notice is not what it should be. */
+export function strictly(
+  refuse: (error: MillraceError) => void,
+  handle: (body: Uint8Array) => void,
+): (body: Uint8Array) => undefined {
+  return (body) => {
+    try {
+      handle(body);
+    } catch (e) {
+      refuse(MillraceError.from(e, 'SHUFFLE_PROTOCOL', 'corrupt'));
+    }
+    return undefined;
+  };
 }
 
 /** Names of the services between a shuffle service and its clients. `→` goes to the service, `←` comes from it. */
 export const SHUFFLE_SERVICES = {
+  /** ← the service understands this client no longer: the JSON of why; it closes the connection. */
+  refused: 'shuffle.refused',
   /** → requests of a master's user. */
   register: 'shuffle.register',
   seal: 'shuffle.seal',

@@ -40,6 +40,11 @@ export function consumerFenced(partition: string, subpartition: number, consumer
   return new MillraceError('fenced', 'CONSUMER_FENCED', message, { context: { partition, subpartition, consumer } });
 }
 
+/** What came over a connection is not what the other end of this protocol sends. */
+export function malformed(what: string): MillraceError {
+  return new MillraceError('corrupt', 'SHUFFLE_PROTOCOL', `the other end of a shuffle connection sent ${what}`);
+}
+
 export function layoutUnknown(region: string, why: string): MillraceError {
   return new MillraceError('corrupt', 'SHUFFLE_LAYOUT', `shuffle region "${region}" is not readable: ${why}`, {
     context: { region },

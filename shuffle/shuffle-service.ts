@@ -4,7 +4,7 @@ import { Held } from './generated/millrace/shuffle.js';
 import { LocalEnvironment } from './local-environment.js';
 import { LocalMaster } from './local-master.js';
 import { MasterServer } from './master-server.js';
-import { reader, SHUFFLE_SERVICES } from './message.js';
+import { reader, SHUFFLE_SERVICES, strictly } from './message.js';
 import { type ShuffleMetrics, shuffleMetrics } from './metrics.js';
 import { DoorbellExchange } from './remote-doorbell.js';
 import type { ShuffleFaults, ShuffleSettings } from './settings.js';
@@ -89,14 +89,15 @@ export class ShuffleService {
   /** Serves one client until its connection closes; what it held is then cleaned up after it. */
   attach(peer: RpcPeer): void {
     this.#sessions.add(peer);
+    const refuse = (error: MillraceError) => this.#refuse(peer, error);
     this.#doorbells.connect(peer);
     this.#masterServer.serve(peer);
-    const held = this.#serveHeld(peer);
+    const held = this.#serveHeld(peer, refuse);
     const { memory, clock, settings = {}, faults = {} } = this.#options;
     const doorbell = this.#doorbells;
     const metrics = this.#wireMetrics;
     const environment = new LocalEnvironment({ memory, clock, doorbell, settings, faults, metrics });
-    const wire = new WireSession(peer, environment, clock);
+    const wire = new WireSession(peer, environment, clock, refuse);
     peer.closed.then(async () => {
       this.#sessions.delete(peer);
       await wire.close();
@@ -112,17 +113,26 @@ export class ShuffleService {
     await this.#master.close();
   }
 
-  #serveHeld(peer: RpcPeer): Map<string, { readonly writer: string; readonly epoch: number }> {
+  #serveHeld(
+    peer: RpcPeer,
+    refuse: (error: MillraceError) => void,
+  ): Map<string, { readonly writer: string; readonly epoch: number }> {
     const held = new Map<string, { readonly writer: string; readonly epoch: number }>();
-    peer.serve(SHUFFLE_SERVICES.held, (body) => {
+    const serve = (body: Uint8Array): void => {
       const message = Held.getRootAsHeld(reader(body));
       const writer = String(message.writer());
       const epoch = message.epoch();
       if (!message.closed()) held.set(`${epoch} ${writer}`, { writer, epoch });
-      else if (held.delete(`${epoch} ${writer}`)) return this.#master.closed(writer, epoch).then(() => undefined);
-      return undefined;
-    });
+      else if (held.delete(`${epoch} ${writer}`)) void this.#master.closed(writer, epoch);
+    };
+    peer.serve(SHUFFLE_SERVICES.held, strictly(refuse, serve));
     return held;
+  }
+
+  #refuse(peer: RpcPeer, error: MillraceError): void {
+    this.#options.logger.warn({ peer: peer.peer, error: error.toJSON() }, 'connection closed: a message made no sense');
+    peer.notify(SHUFFLE_SERVICES.refused, Buffer.from(JSON.stringify(error.toJSON())));
+    peer.close();
   }
 
   #failed(what: string, thrown: unknown): void {

@@ -1,7 +1,7 @@
-import { type Clock, MillraceError } from '../base/index.js';
+import { type Clock, MillraceError, type SerializedError } from '../base/index.js';
 import type { RpcPeer } from '../base/rpc/index.js';
 import { ChannelT, OpenGateT, OpenWriterT, Push, StepAck, WriterOpened } from './generated/millrace/shuffle.js';
-import { decodeWithPayload, encode, reader, SHUFFLE_SERVICES } from './message.js';
+import { decodeWithPayload, encode, reader, SHUFFLE_SERVICES, strictly } from './message.js';
 import { type ShuffleMetrics, shuffleMetrics } from './metrics.js';
 import type { ChannelDescriptor, InputGate, ShuffleEnvironment, TaskWriter, WriterDescriptor } from './spi.js';
 import { WireGate } from './wire-gate.js';
@@ -20,21 +20,29 @@ export class WireEnvironment implements ShuffleEnvironment {
   constructor(peer: RpcPeer, clock: Clock) {
     this.#peer = peer;
     this.#clock = clock;
-    peer.serve(SHUFFLE_SERVICES.ack, (body) => {
+    const ack = (body: Uint8Array): void => {
       const ack = StepAck.getRootAsStepAck(reader(body));
       this.#writers.get(ack.handle())?.acknowledged(ack);
-      return undefined;
-    });
-    peer.serve(SHUFFLE_SERVICES.push, (body) => {
+    };
+    const push = (body: Uint8Array): void => {
       const { header, payload } = decodeWithPayload(body);
       const push = Push.getRootAsPush(header);
       this.#gates.get(push.handle())?.pushed(push, payload);
+    };
+    const refused = (error: MillraceError): void => {
+      this.#fail(error);
+      peer.close();
+    };
+    peer.serve(SHUFFLE_SERVICES.ack, strictly(refused, ack));
+    peer.serve(SHUFFLE_SERVICES.push, strictly(refused, push));
+    peer.serve(SHUFFLE_SERVICES.refused, (body) => {
+      this.#fail(MillraceError.fromJSON(JSON.parse(Buffer.from(body).toString()) as SerializedError));
       return undefined;
     });
     peer.closed.then((cause) => {
       const message = `the shuffle service at ${peer.peer} is gone`;
       const gone = new MillraceError('unavailable', 'SHUFFLE_GONE', message, { cause });
-      for (const opened of [...this.#writers.values(), ...this.#gates.values()]) opened.fail(gone);
+      this.#fail(gone);
     });
   }
 
@@ -72,6 +80,10 @@ export class WireEnvironment implements ShuffleEnvironment {
       throw e;
     }
     return gate;
+  }
+
+  #fail(error: MillraceError): void {
+    for (const opened of [...this.#writers.values(), ...this.#gates.values()]) opened.fail(error);
   }
 
   async close(): Promise<void> {

@@ -6,8 +6,15 @@ import { HandleT, type Push, ReleasedT } from './generated/millrace/shuffle.js';
 import { releasedTwice } from './local-gate.js';
 import { encode, SHUFFLE_SERVICES } from './message.js';
 import type { ShuffleMetrics } from './metrics.js';
-import { bufferCorrupt, bufferOutOfOrder } from './shuffle-errors.js';
-import type { BufferKind, ChannelDescriptor, InputBuffer, InputGate, SubpartitionPosition } from './spi.js';
+import { bufferCorrupt, bufferOutOfOrder, malformed } from './shuffle-errors.js';
+import {
+  BUFFER_END,
+  type BufferKind,
+  type ChannelDescriptor,
+  type InputBuffer,
+  type InputGate,
+  type SubpartitionPosition,
+} from './spi.js';
 import { Waiter } from './waiter.js';
 
 /** Reads partitions in another process, which pushes within a credit; released buffers give it back. */
@@ -70,7 +77,10 @@ export class WireGate implements InputGate {
     if (bytes !== payload) this.#peer.recycle(payload);
     const kind = push.kind() as BufferKind;
     const arrived = { seq: Number(push.seq()), kind, rows: push.rows(), checksum: push.checksum(), bytes };
-    this.#channels[push.channel()]?.arrived.push(arrived);
+    const channel = this.#channels[push.channel()];
+    if (channel === undefined) throw malformed(`a buffer of channel ${push.channel()} of ${this.#channels.length}`);
+    if (kind > BUFFER_END) throw malformed(`a buffer of kind ${kind}`);
+    channel.arrived.push(arrived);
     this.#waiter.check();
   }
 

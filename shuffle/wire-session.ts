@@ -17,9 +17,9 @@ import {
 import type { LocalEnvironment } from './local-environment.js';
 import { checksumOf } from './local-gate.js';
 import { LocalPartitionWriter } from './local-partition-writer.js';
-import { beforePayload, decodeWithPayload, encode, reader, SHUFFLE_SERVICES } from './message.js';
-import { bufferCorrupt } from './shuffle-errors.js';
-import type { BufferKind, InputBuffer, InputGate, TaskWriter } from './spi.js';
+import { beforePayload, decodeWithPayload, encode, reader, SHUFFLE_SERVICES, strictly } from './message.js';
+import { bufferCorrupt, malformed } from './shuffle-errors.js';
+import { BUFFER_END, type BufferKind, type InputBuffer, type InputGate, type TaskWriter } from './spi.js';
 import { writerOfSpec } from './writer-spec.js';
 
 /** The service's end of one client's wire: its writers and gates, opened here in its stead. */
@@ -29,18 +29,22 @@ export class WireSession {
   readonly #clock: Clock;
   readonly #writers = new Map<number, ServedWriter>();
   readonly #gates = new Map<number, ServedGate>();
+  #closed = false;
 
-  constructor(peer: RpcPeer, environment: LocalEnvironment, clock: Clock) {
+  /** `refuse` ends the connection: what came over it cannot be understood. */
+  constructor(peer: RpcPeer, environment: LocalEnvironment, clock: Clock, refuse: (error: MillraceError) => void) {
     this.#peer = peer;
     this.#environment = environment;
     this.#clock = clock;
     peer.serve(SHUFFLE_SERVICES.openWriter, (body) => this.#openWriter(body));
-    peer.serve(SHUFFLE_SERVICES.step, (body) => {
+    const step = (body: Uint8Array): void => {
       const { header, payload } = decodeWithPayload(body);
       const step = Step.getRootAsStep(header);
-      this.#writers.get(step.handle())?.accept(step, payload);
-      return undefined;
-    });
+      const writer = this.#writers.get(step.handle());
+      if (writer === undefined) throw malformed(`a step of writer ${step.handle()}, which is not open`);
+      writer.accept(step, payload);
+    };
+    peer.serve(SHUFFLE_SERVICES.step, strictly(refuse, step));
     peer.serve(SHUFFLE_SERVICES.closeWriter, async (body) => {
       const handle = Handle.getRootAsHandle(reader(body)).handle();
       await this.#writers.get(handle)?.close();
@@ -48,14 +52,15 @@ export class WireSession {
       return undefined;
     });
     peer.serve(SHUFFLE_SERVICES.openGate, (body) => this.#openGate(body));
-    peer.serve(SHUFFLE_SERVICES.released, (body) => {
+    const released = (body: Uint8Array): void => {
       const released = Released.getRootAsReleased(reader(body));
+      if (released.seqsLength() !== released.channelsLength()) throw malformed('seqs without channels');
       const gate = this.#gates.get(released.handle());
       for (let i = 0; i < released.seqsLength(); i++) {
         gate?.release(released.channels(i) as number, Number(released.seqs(i)));
       }
-      return undefined;
-    });
+    };
+    peer.serve(SHUFFLE_SERVICES.released, strictly(refuse, released));
     peer.serve(SHUFFLE_SERVICES.closeGate, async (body) => {
       const handle = Handle.getRootAsHandle(reader(body)).handle();
       await this.#gates.get(handle)?.close();
@@ -65,6 +70,7 @@ export class WireSession {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     for (const gate of this.#gates.values()) await gate.close();
     for (const writer of this.#writers.values()) await writer.abort();
     this.#gates.clear();
@@ -74,7 +80,12 @@ export class WireSession {
   async #openWriter(body: Uint8Array): Promise<Uint8Array> {
     const request = OpenWriter.getRootAsOpenWriter(reader(body)).unpack();
     if (request.writer === null) throw malformed('a writer without a description');
+    if (this.#writers.has(request.handle)) throw malformed(`writer ${request.handle} a second time`);
     const writer = await this.#environment.openWriter(writerOfSpec(request.writer));
+    if (this.#closed) {
+      await writer.close();
+      throw goneMeanwhile();
+    }
     this.#writers.set(request.handle, new ServedWriter(request.handle, writer, this.#peer, this.#clock));
     const positions = writer.partitions.flatMap((p) => p.positions());
     return encode(
@@ -88,17 +99,26 @@ export class WireSession {
 
   async #openGate(body: Uint8Array): Promise<undefined> {
     const { handle, channels, creditBytes, creditBuffers } = OpenGate.getRootAsOpenGate(reader(body)).unpack();
+    if (this.#gates.has(handle)) throw malformed(`gate ${handle} a second time`);
     const gate = await this.#environment.openGate(
       channels.map(({ partition, subpartition, consumer, seq, chain }) => {
         return { partition: String(partition), subpartition, consumer, from: { seq: Number(seq), chain } };
       }),
     );
+    if (this.#closed) {
+      await gate.close();
+      throw goneMeanwhile();
+    }
     const served = new ServedGate(handle, gate, this.#peer, creditBytes, creditBuffers);
     this.#gates.set(handle, served);
     // The answer goes first.
     this.#clock.soon(() => served.pump(this.#clock));
     return undefined;
   }
+}
+
+function goneMeanwhile(): MillraceError {
+  return new MillraceError('closed', 'SHUFFLE_CLIENT_GONE', 'the connection ended while something was opened for it');
 }
 
 /** Takes a wire writer's steps in order and publishes them as a local writer would. */
@@ -176,6 +196,9 @@ class ServedWriter {
   }
 
   #publish(step: Step, payload: Uint8Array): void {
+    // Before anything is staged: a step that comes twice, or after a lost one, must not become visible.
+    const due = this.#writer.position + 1;
+    if (Number(step.position()) !== due) throw malformed(`step ${step.position()} where ${due} was due`);
     const output = new StepOutput();
     let byte = 0;
     for (let i = 0; i < step.outputsLength(); i++) {
@@ -191,11 +214,12 @@ class ServedWriter {
         throw bufferCorrupt(partition.descriptor.partition, subpartition, seq, 'it was damaged on the way here');
       }
       const kind = o.kind() as BufferKind;
+      if (kind > BUFFER_END) throw malformed(`an output of kind ${kind}`);
       if (kind !== 0) partition.event(kind, bytes);
       else partition.emitVerified(subpartition, bytes, o.rows(), checksum);
     }
-    const position = this.#writer.publish(step.determinantsArray() ?? NOTHING);
-    if (position !== Number(step.position())) throw malformed(`step ${step.position()} where ${position} was due`);
+    if (byte !== payload.length) throw malformed(`a step of ${byte} bytes with a payload of ${payload.length}`);
+    this.#writer.publish(step.determinantsArray() ?? NOTHING);
   }
 
   #ack(error: string | null): void {
@@ -261,7 +285,8 @@ class ServedGate {
   release(channel: number, seq: number): void {
     const held = this.#held[channel];
     const buffer = held?.get(seq);
-    if (held === undefined || buffer === undefined) return;
+    if (held === undefined || buffer === undefined)
+      throw malformed(`buffer ${seq} of channel ${channel}, not held, back`);
     held.delete(seq);
     this.#heldBytes[channel] = (this.#heldBytes[channel] as number) - buffer.bytes.length;
     buffer.release();
@@ -305,7 +330,3 @@ const ANSWER_BYTES = 512 * 1024;
 const ANSWER_MS = 1;
 const BURST_BUFFERS = 64;
 const NOTHING = new Uint8Array(0);
-
-function malformed(why: string): MillraceError {
-  return new MillraceError('corrupt', 'SHUFFLE_PROTOCOL', `a shuffle client sent ${why}`);
-}

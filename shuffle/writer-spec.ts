@@ -1,5 +1,6 @@
-import { Builder, ByteBuffer } from 'flatbuffers';
+import { Builder } from 'flatbuffers';
 import { MillraceError } from '../base/index.js';
+import { CheckedByteBuffer } from './checked-byte-buffer.js';
 import { PartitionSpecT, WriterSpec, WriterSpecT } from './generated/millrace/shuffle.js';
 import type { Compression, PartitionDescriptor, PartitionType, Retention, WriterDescriptor } from './spi.js';
 import { EPOCH_MAX } from './tail-word.js';
@@ -29,7 +30,7 @@ export function specOfWriter(writer: WriterDescriptor): WriterSpecT {
 }
 
 export function decodeWriterSpec(bytes: Uint8Array): WriterDescriptor {
-  return writerOfSpec(WriterSpec.getRootAsWriterSpec(new ByteBuffer(bytes)).unpack());
+  return writerOfSpec(WriterSpec.getRootAsWriterSpec(new CheckedByteBuffer(bytes)).unpack());
 }
 
 export function writerOfSpec(spec: WriterSpecT): WriterDescriptor {
