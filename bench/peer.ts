@@ -7,6 +7,8 @@ export interface Peer {
   /** Runs one of the methods that it serves. */
   call<T>(method: string, argument?: unknown): Promise<T>;
   stop(): Promise<void>;
+  /** SIGKILL; a thread is terminated. */
+  kill(): Promise<void>;
 }
 
 type Methods = Readonly<Record<string, (argument: never) => unknown>>;
@@ -55,6 +57,10 @@ export function startProcess(module: URL): Peer {
       if (child.connected) child.disconnect();
       await exited;
     },
+    async kill() {
+      child.kill('SIGKILL');
+      await exited;
+    },
   };
 }
 
@@ -65,10 +71,8 @@ export function startThread(module: URL, given: unknown, transferList: readonly 
   worker.on('message', (answer: Answer) => calls.settle(answer));
   worker.on('error', (error) => calls.fail(error.message));
   worker.on('exit', () => calls.fail(`${module.pathname} ended`));
-  return {
-    call: (method, argument) => calls.call(method, argument),
-    stop: async () => void (await worker.terminate()),
-  };
+  const stop = async () => void (await worker.terminate());
+  return { call: (method, argument) => calls.call(method, argument), stop, kill: stop };
 }
 
 class Calls {

@@ -1,9 +1,7 @@
-import type { MessagePort } from 'node:worker_threads';
-import { workerData } from 'node:worker_threads';
-import { mappedMemory, remoteSharedArrayMemory, type SharedMemory, systemClock } from '../../base/index.js';
-import { nodeNetwork, rpcPeer } from '../../base/rpc/index.js';
-import { type ShuffleClient, shuffleClient, type WriterDescriptor } from '../../shuffle/index.js';
+import { systemClock } from '../../base/index.js';
+import type { ShuffleClient, WriterDescriptor } from '../../shuffle/index.js';
 import { servePeer } from '../peer.js';
+import { openAll, openClient, type ServiceAddress, untilAvailable } from './shuffle-client.js';
 
 /** A producer or a consumer of the shuffle, in a process or a thread, as a task would be: a client of the service. */
 const clock = systemClock();
@@ -15,33 +13,29 @@ const WAIT_MS = 100;
 let client: ShuffleClient | undefined;
 
 servePeer({
-  /** `folder`: where the memory is mapped; undefined in a thread (its memory is given) and for the wire. */
-  async open({ address, folder }: { address: string; folder: string | undefined }): Promise<void> {
-    const peer = rpcPeer(await nodeNetwork({ clock }).connect(address), { clock });
-    const memory = memoryOf(folder);
-    client = shuffleClient({ peer, clock, ...(memory === undefined ? {} : { memory }) });
+  async open(address: ServiceAddress): Promise<void> {
+    client = await openClient(clock, address);
   },
-  async produce(order: { writer: WriterDescriptor; buffers: number; bufferBytes: number }): Promise<void> {
+  /** Resolves with the CPU time it took, in ms. */
+  async produce(order: { writer: WriterDescriptor; buffers: number; bufferBytes: number }): Promise<number> {
     const writer = await (client as ShuffleClient).environment.openWriter(order.writer);
     const [partition] = writer.partitions;
     const payload = new Uint8Array(order.bufferBytes).fill(7);
+    const before = process.cpuUsage();
     for (let sent = 0; sent < order.buffers; ) {
-      if (!writer.available) {
-        await writer.whenAvailable(WAIT_MS);
-        continue;
-      }
+      await untilAvailable(writer);
       const step = Math.min(BUFFERS_PER_STEP, order.buffers - sent);
       for (let i = 0; i < step; i++) partition?.emit(0, payload, 1);
       writer.publish(NOTHING);
       sent += step;
     }
+    const { user, system } = process.cpuUsage(before);
     await writer.close();
+    return (user + system) / 1000;
   },
   /** Reads, verifies (the gate does) and trims every now and then, as completed checkpoints would. */
   async consume(order: { partition: string; buffers: number; bufferBytes: number }): Promise<void> {
-    const { environment, master } = client as ShuffleClient;
-    const from = { seq: 0, chain: 0n };
-    const gate = await environment.openGate([{ partition: order.partition, subpartition: 0, consumer: 0, from }]);
+    const gate = await openAll(client as ShuffleClient, order.partition, 0, 1);
     const trimBuffers = Math.max(1, Math.floor(TRIM_BYTES / order.bufferBytes));
     for (let received = 0; received < order.buffers; ) {
       const buffer = gate.poll();
@@ -50,15 +44,25 @@ servePeer({
         continue;
       }
       buffer.release();
-      if (++received % trimBuffers === 0) await master.trim(order.partition, [received]);
+      if (++received % trimBuffers === 0) await (client as ShuffleClient).master.trim(order.partition, [received]);
     }
     await gate.close();
   },
+  /** All consumers of a broadcast in one thread, each with a gate of its own; nothing is trimmed. */
+  async consumeBroadcast(order: { partition: string; consumers: number; buffers: number }): Promise<void> {
+    const consumers = Array.from({ length: order.consumers }, async (_, consumer) => {
+      const gate = await openAll(client as ShuffleClient, order.partition, 0, 1, consumer);
+      for (let received = 0; received < order.buffers; ) {
+        const buffer = gate.poll();
+        if (buffer === undefined) {
+          await gate.whenAvailable(WAIT_MS);
+          continue;
+        }
+        buffer.release();
+        received++;
+      }
+      await gate.close();
+    });
+    await Promise.all(consumers);
+  },
 });
-
-function memoryOf(folder: string | undefined): SharedMemory | undefined {
-  if (folder !== undefined) return mappedMemory({ folder });
-  return workerData === null || workerData === undefined
-    ? undefined
-    : remoteSharedArrayMemory(workerData as MessagePort);
-}
