@@ -21,8 +21,9 @@ import { type ShuffleClient, shuffleClient } from './shuffle-client.js';
 import { ShuffleService } from './shuffle-service.js';
 
 /** WebSockets are accepted by a front door. */
-async function listenOnFrontDoor(accept: (connection: Connection) => void): Promise<Listener> {
-  const door = await openFrontDoor({ port: 0, clock: systemClock(), logger: silentLogger() });
+async function listenOnFrontDoor(address: string, accept: (connection: Connection) => void): Promise<Listener> {
+  const fallback = address === 'ws:node' ? ({ implementation: 'node' } as const) : {};
+  const door = await openFrontDoor({ port: 0, clock: systemClock(), logger: silentLogger(), ...fallback });
   door.onConnection('/shuffle', accept);
   return { address: door.webSocketAddress('/shuffle'), close: () => door.close() };
 }
@@ -38,7 +39,9 @@ async function overConnections(
   const options = { memory: ofService, clock, logger: silentLogger(), settings: TEST_SETTINGS };
   const service = await ShuffleService.open(options);
   const accept = (connection: Connection) => service.attach(rpcPeer(connection, { clock }));
-  const listener = address.startsWith('ws:') ? await listenOnFrontDoor(accept) : await network.listen(address, accept);
+  const listener = address.startsWith('ws:')
+    ? await listenOnFrontDoor(address, accept)
+    : await network.listen(address, accept);
   const clients: { readonly peer: RpcPeer; readonly client: ShuffleClient }[] = [];
   for (let i = 0; i < 2; i++) {
     const peer = rpcPeer(await network.connect(listener.address), { clock });
@@ -78,6 +81,12 @@ shuffleConformance(
 shuffleConformance(
   'wire over WebSocket',
   () => overConnections('ws:', heapMemory()),
+  (name, run) => test(name, run),
+);
+
+shuffleConformance(
+  'wire over WebSocket, without uWebSockets.js',
+  () => overConnections('ws:node', heapMemory()),
   (name, run) => test(name, run),
 );
 

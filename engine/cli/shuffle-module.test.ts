@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -23,13 +23,37 @@ describe('a shuffle that is a module', () => {
     return `./${name}`;
   }
 
+  /** The example plug-in, which also leaves word of each end that is opened. */
+  function telling(file: string): string {
+    return `
+      import { appendFileSync } from 'node:fs';
+      import example from ${JSON.stringify(pathToFileURL(EXAMPLE).href)};
+      const told = (end, host) => (appendFileSync(${JSON.stringify(file)}, end + '\\n'), host);
+      export default {
+        name: 'telling',
+        openService: (host) => example.openService(told('service', host)),
+        openClient: (host) => example.openClient(told('client', host)),
+      };\n`;
+  }
+
+  function expectUsed(file: string, clientsMin: number): void {
+    const ends = readFileSync(file, 'utf8').trimEnd().split('\n');
+    const services = ends.filter((end) => end === 'service').length;
+    equal(services, 1, ends.join());
+    ok(ends.length - services >= clientsMin, ends.join());
+  }
+
   it('carries a whole job past a killed worker, with the right output', async () => {
-    const run = place.start('start', ['--rows', '100000', '--rate', '100000', '--shuffle', EXAMPLE, '--json']);
+    const used = place.path('used');
+    const shuffle = write('telling.mjs', telling(used));
+    const run = place.start('start', ['--rows', '100000', '--rate', '100000', '--shuffle', shuffle, '--json']);
     equal(await run.ended, 0, run.stderr);
     const result = run.result<FlightsResult>();
     ok(result.ok, run.stdout);
     deepEqual([result.rows, result.kills, result.sha256], [100_000, 1, result.expectedSha256]);
     ok(result.restarts >= 1);
+    // The scheduler, four slots, and those of the worker that came for the killed one.
+    expectUsed(used, 7);
     deepEqual(place.processes(), []);
     deepEqual(place.leftovers(), []);
   });
@@ -39,10 +63,8 @@ describe('a shuffle that is a module', () => {
     mkdirSync(folder, { recursive: true });
     const exports = { '.': { types: './index.d.ts', import: './their.js' } };
     writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'x', type: 'module', exports }));
-    writeFileSync(
-      join(folder, 'their.js'),
-      `export { default } from ${JSON.stringify(pathToFileURL(EXAMPLE).href)};\n`,
-    );
+    const used = place.path('package-used');
+    writeFileSync(join(folder, 'their.js'), telling(used));
     const out = place.path('out');
     const run = place.run(
       job,
@@ -59,6 +81,7 @@ describe('a shuffle that is a module', () => {
       expectedCounts(ROWS),
     );
     deepEqual({ duplicates, missing, unexpected }, { duplicates: 0, missing: 0, unexpected: 0 });
+    expectUsed(used, 5);
     deepEqual(place.leftovers(), []);
   });
 

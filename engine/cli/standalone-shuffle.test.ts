@@ -82,14 +82,24 @@ describe('the shuffle service used alone', () => {
     return said.get(name) ?? `the daemon did not say '${name}': ${daemon.stdout}`;
   }
 
+  /** Buffers that the daemon was sent so far. */
+  async function wireBuffers(): Promise<number> {
+    const metrics = await (await fetch(`${address('http')}/metrics`)).text();
+    return Number(/^millrace_shuffle_wire_buffers_written_total (\d+)$/m.exec(metrics)?.[1]);
+  }
+
   /** Runs a pair of scripts side by side; what the consumer printed, line by line. */
   async function pair(kind: '' | 'binary-', ...args: readonly string[]): Promise<readonly string[]> {
+    const before = await wireBuffers();
     const producer = place.node([`${kind}producer.mjs`, ...args]);
     while ((await watching.master.list()).length === 0 && producer.running) await pause(10);
     const consumer = place.node([`${kind}consumer.mjs`, ...args]);
     equal(await consumer.ended, 0, consumer.stderr);
     equal(await producer.ended, 0, producer.stderr);
     deepEqual(await watching.master.list(), []);
+    // Mapped buffers do not come near the daemon; the others all do, and END with them.
+    const came = (await wireBuffers()) - before;
+    equal(came, args.length > 2 ? 0 : BUFFERS + 1);
     return consumer.stdout.trimEnd().split('\n');
   }
 
