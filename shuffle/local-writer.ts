@@ -54,6 +54,8 @@ export class LocalTaskWriter implements TaskWriter, Stager {
   readonly #dataRecordsMax: number;
   #position: number;
   #short = false;
+  /** The last data buffer took several slots: one slot is no room for the next. */
+  #large = false;
   #seenTrims = -1;
   /** Since the last trim. */
   #saidPressure = false;
@@ -101,7 +103,9 @@ export class LocalTaskWriter implements TaskWriter, Stager {
       this.#over.delete(sub);
       sub.forgetWish();
     }
-    if (this.#short) this.#short = !this.#findRoom();
+    // Others may have taken what was free when this writer last looked.
+    const { slotBytes } = this.#parts.arena;
+    if (this.#short || !this.#pool.hasRoom(slotBytes >> 3)) this.#short = !this.#findRoom();
     return !this.#short;
   }
 
@@ -221,6 +225,7 @@ export class LocalTaskWriter implements TaskWriter, Stager {
   }
 
   #place(length: number, event: boolean): number {
+    if (!event) this.#large = length > this.#parts.arena.slotBytes;
     if (!this.#pool.hasRoom(length)) this.#beforeTakingSlot();
     let offset = this.#pool.allocate(length);
     if (offset < 0) {
@@ -245,9 +250,13 @@ export class LocalTaskWriter implements TaskWriter, Stager {
   }
 
   #findRoom(): boolean {
-    if (this.#pool.recyclable > 0 || this.#mayTake(1)) return true;
+    if (this.#hasSlot()) return true;
     this.#trimConsumed();
-    return this.#pool.recyclable > 0 || this.#mayTake(1);
+    return this.#hasSlot();
+  }
+
+  #hasSlot(): boolean {
+    return this.#pool.recyclable > 0 || (this.#pool.isSpent && !this.#large) || this.#mayTake(1);
   }
 
   /**
@@ -257,7 +266,7 @@ export class LocalTaskWriter implements TaskWriter, Stager {
   #mayTake(factor: number): boolean {
     const { arena } = this.#parts;
     const { owned } = this.#pool;
-    return owned < SLOTS_MIN || arena.hasFree(owned * factor);
+    return arena.hasFree(owned < SLOTS_MIN ? 1 : owned * factor);
   }
 
   /** Lets go what the master trimmed and all consumers consumed. */

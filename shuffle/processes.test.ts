@@ -103,6 +103,7 @@ test('a seal against a publishing process: all below the tail is visible, nothin
       await host.master.register(descriptor);
       const gate = await openBoth(host, descriptor.writer);
       const { end } = await startRogue(host, descriptor);
+      while (drain(gate)[1] === 0) await sleep(clock, 1);
       await readFor(gate, 20 + round * 7);
       const { tail } = await host.master.seal(descriptor.writer, 2);
       assert.ok(tail > 0);

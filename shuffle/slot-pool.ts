@@ -23,6 +23,8 @@ export class SlotPool {
     this.#arena = arena;
     this.#owner = owner;
     this.#refillReserve();
+    // Taken at once, so that what others do not read can slow this writer down but never stop it.
+    this.#current = this.#takeSlot();
   }
 
   /** Room for `length` bytes, aligned to 64; -1 when there is none. `store` must follow when the bytes are written. */
@@ -46,6 +48,11 @@ export class SlotPool {
   /** Whether `length` bytes fit without taking another slot. */
   hasRoom(length: number): boolean {
     return this.#current >= 0 && this.#used + length <= this.#arena.slotBytes;
+  }
+
+  /** Whether nothing in the current slot is referred to, so that it can be begun again when there is no other. */
+  get isSpent(): boolean {
+    return this.#current >= 0 && this.#used > 0 && (this.#references.get(this.#current) ?? 0) === 0;
   }
 
   /** Slots that can be written again at once. */
@@ -99,11 +106,8 @@ export class SlotPool {
     if (left > 1) return;
     // An open slot is only ever appended to: a successor of this writer may still count on what lies in it.
     if (slot === this.#current) return;
-    if (slot === this.#reserve) {
-      this.#reserve = -1;
-      this.#arena.markFull(slot, this.#owner);
-    }
-    this.#recycle(slot);
+    if (slot === this.#reserve) this.#beginReserveAgain();
+    else this.#recycle(slot);
   }
 
   /** Ends all writing: what is referred to stays, FULL; the rest is given back. */
@@ -120,7 +124,12 @@ export class SlotPool {
   }
 
   #openNext(): boolean {
-    const next = this.#takeSlot();
+    let next = this.#takeSlot();
+    if (next < 0 && this.isSpent) {
+      this.#leave(this.#current);
+      this.#current = -1;
+      next = this.#takeSlot();
+    }
     if (next < 0) return false;
     this.#leave(this.#current);
     this.#current = next;
@@ -164,8 +173,18 @@ export class SlotPool {
     for (let i = 0; i < (run ?? 1); i++) this.#give(slot + i);
   }
 
+  /** The same slot stays the reserve: were it given to data, a barrier might find none. */
+  #beginReserveAgain(): void {
+    this.#references.delete(this.#reserve);
+    this.#arena.markFull(this.#reserve, this.#owner);
+    this.#reserveUsed = 0;
+    if (this.#arena.reopen(this.#reserve, this.#owner)) return;
+    this.#owned--;
+    this.#reserve = -1;
+  }
+
   #refillReserve(): void {
-    this.#reserve = this.#take(1);
+    this.#reserve = this.#takeSlot();
     this.#reserveUsed = 0;
   }
 
