@@ -6,6 +6,8 @@ import type { SharedRegion } from '../base/index.js';
  */
 export interface Doorbell {
   ring(address: number): void;
+  /** Several at once, which costs little more than one. */
+  ringAll(addresses: readonly number[]): void;
   /** Returns how to stop listening. */
   onRing(address: number, handler: () => void): () => void;
   /** False when rings may get lost (the service that forwards them is gone, or there is none). */
@@ -25,8 +27,10 @@ export function nextDoorbell(doorbells: SharedRegion): number {
 /** For sleepers in one thread. */
 export function directDoorbell(): Doorbell {
   const handlers = new Map<number, () => void>();
+  const ring = (address: number) => handlers.get(address)?.();
   return {
-    ring: (address) => handlers.get(address)?.(),
+    ring,
+    ringAll: (addresses) => addresses.forEach(ring),
     onRing(address, handler) {
       handlers.set(address, handler);
       return () => handlers.delete(address);
@@ -37,5 +41,5 @@ export function directDoorbell(): Doorbell {
 
 /** Rings nobody: for threads and processes that share memory only. */
 export function noDoorbell(): Doorbell {
-  return { ring: () => {}, onRing: () => () => {}, live: false };
+  return { ring: () => {}, ringAll: () => {}, onRing: () => () => {}, live: false };
 }

@@ -1,18 +1,15 @@
-import { Builder, ByteBuffer } from 'flatbuffers';
-import { FrameOutput, TaskFrame } from './generated/millrace/tasklog.js';
+import { ByteBuffer } from 'flatbuffers';
+import { TaskFrame } from './generated/millrace/tasklog.js';
 import { shuffleMemoryFull } from './shuffle-errors.js';
 import type { TaskLog } from './task-log.js';
 
-/** One output of a step, as its frame tells it. */
+/** One output of a step; its frame tells the rest from its index record. */
 export interface StepOutput {
   readonly partition: number;
   readonly subpartition: number;
   readonly seq: number;
-  readonly kind: number;
-  readonly rows: number;
-  readonly offset: number;
-  readonly length: number;
-  readonly checksum: bigint;
+  /** In the task log (`recordOf`). */
+  readonly record: number;
 }
 
 /**
@@ -22,7 +19,6 @@ export interface StepOutput {
  */
 export class FrameLog {
   readonly #log: TaskLog;
-  readonly #builder = new Builder(1024);
   /** Frames kept, oldest first, in a queue that is compacted now and then. */
   #kept: { readonly byte: number; readonly end: number; readonly position: number }[] = [];
   #oldest = 0;
@@ -39,11 +35,11 @@ export class FrameLog {
 
   /** Encodes a step and stores it past what is published. @throws `SHUFFLE_MEMORY_FULL` when it can never fit. */
   append(epoch: number, position: number, determinants: Uint8Array, outputs: readonly StepOutput[]): void {
-    const frame = this.#encode(epoch, position, determinants, outputs);
-    const size = 8 + Math.ceil(frame.length / 8) * 8;
-    const { framesByte, framesBytes, bytes, region } = this.#log;
+    const length = OUTPUTS_BYTE + outputs.length * OUTPUT_BYTES + (determinants.length && determinants.length + 4);
+    const size = 8 + Math.ceil(length / 8) * 8;
+    const { framesByte, framesBytes, region } = this.#log;
     if (size > framesBytes / 2) {
-      throw shuffleMemoryFull(region.name, framesBytes, frame.length, 'raise frameBytes: a step must fit half of it');
+      throw shuffleMemoryFull(region.name, framesBytes, length, 'raise frameBytes: a step must fit half of it');
     }
     if (this.#next + size > framesBytes) {
       if (this.#next < framesBytes) region.words[(framesByte + this.#next) / 4] = 0;
@@ -52,9 +48,9 @@ export class FrameLog {
     }
     this.#dropWithin(this.#next, this.#next + size);
     const at = framesByte + this.#next;
-    region.words[at / 4] = frame.length;
+    region.words[at / 4] = length;
     region.words[at / 4 + 1] = position | 0;
-    bytes.set(frame, at + 8);
+    this.#encode(at + 8, epoch, position, determinants, outputs);
     const kept = { byte: this.#next, end: this.#next + size, position };
     this.#kept.push(kept);
     if (this.#kept.length - this.#oldest === 1) this.#log.setOldestFrame(kept.byte, position);
@@ -82,23 +78,54 @@ export class FrameLog {
     }
   }
 
-  #encode(epoch: number, position: number, determinants: Uint8Array, outputs: readonly StepOutput[]): Uint8Array {
-    const builder = this.#builder;
-    builder.clear();
-    TaskFrame.startOutputsVector(builder, outputs.length);
-    for (let i = outputs.length - 1; i >= 0; i--) {
-      const o = outputs[i] as StepOutput;
-      const offset = BigInt(o.offset);
-      const seq = BigInt(o.seq);
-      const { checksum, length, rows, subpartition, partition, kind } = o;
-      FrameOutput.createFrameOutput(builder, offset, seq, checksum, length, rows, subpartition, partition, kind);
+  /**
+   * The FlatBuffers bytes of a TaskFrame, in place: a table of this shape is always the same but for its numbers, and the
+   * builder, with a 64-bit integer object for most of them, took as long as the checksum of a small buffer.
+   *
+   *     0 root | 4 vtable | 20 table: vtable's distance | 24 position | 32 epoch | 36, 40 where the vectors are
+   *     44 outputs: count | 48 structs ... determinants: count | bytes
+   */
+  #encode(
+    byte: number,
+    epoch: number,
+    position: number,
+    determinants: Uint8Array,
+    outputs: readonly StepOutput[],
+  ): void {
+    const log = this.#log;
+    const { words } = log.region;
+    const at = byte / 4;
+    const determinantsAt = OUTPUTS_BYTE + outputs.length * OUTPUT_BYTES;
+    words[at] = TABLE_BYTE;
+    words[at + 1] = 12 | (24 << 16);
+    words[at + 2] = (32 - TABLE_BYTE) | ((24 - TABLE_BYTE) << 16);
+    words[at + 3] = (determinants.length === 0 ? 0 : 36 - TABLE_BYTE) | ((40 - TABLE_BYTE) << 16);
+    words[at + 4] = 0;
+    words[at + 5] = TABLE_BYTE - 4;
+    words[at + 6] = position | 0;
+    words[at + 7] = Math.floor(position / 2 ** 32);
+    words[at + 8] = epoch;
+    words[at + 9] = determinants.length === 0 ? 0 : determinantsAt - 36;
+    words[at + 10] = 4;
+    words[at + 11] = outputs.length;
+    for (let i = 0, to = at + OUTPUTS_BYTE / 4; i < outputs.length; i++, to += OUTPUT_BYTES / 4) {
+      const output = outputs[i] as StepOutput;
+      log.describeOutput(output.record, to);
+      words[to + 2] = output.seq | 0;
+      words[to + 3] = Math.floor(output.seq / 2 ** 32);
+      words[to + 8] = output.subpartition;
+      words[to + 9] = output.partition | (log.kind(output.record) << 16);
     }
-    const outputsVector = builder.endVector();
-    const determinantsVector = determinants.length === 0 ? 0 : builder.createByteVector(determinants);
-    builder.finish(TaskFrame.createTaskFrame(builder, epoch, BigInt(position), determinantsVector, outputsVector));
-    return builder.asUint8Array();
+    if (determinants.length === 0) return;
+    words[at + determinantsAt / 4] = determinants.length;
+    log.bytes.set(determinants, byte + determinantsAt + 4);
   }
 }
+
+const TABLE_BYTE = 20;
+const OUTPUTS_BYTE = 48;
+/** The struct FrameOutput: offset (8) | seq (8) | checksum (8) | length | rows | subpartition | partition (2), kind (1). */
+const OUTPUT_BYTES = 40;
 
 /** The writer may have been stopped between the two words of the pointer: then the frame itself says what it is. */
 function firstAt(log: TaskLog, byte: number, position: number): number {

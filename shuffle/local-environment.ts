@@ -6,7 +6,7 @@ import { DOORBELLS_REGION, type Doorbell, nextDoorbell } from './doorbell.js';
 import { LocalChannel } from './local-channel.js';
 import { LocalGate } from './local-gate.js';
 import { LocalTaskWriter } from './local-writer.js';
-import { openPointer } from './log-pointer.js';
+import { type LogPointer, openPointer } from './log-pointer.js';
 import { type ShuffleMetrics, shuffleMetrics } from './metrics.js';
 import { SHUFFLE_DEFAULTS, type ShuffleFaults, type ShuffleSettings } from './settings.js';
 import { partitionLost, writerFenced, writerUnknown } from './shuffle-errors.js';
@@ -104,7 +104,8 @@ export class LocalEnvironment implements ShuffleEnvironment {
     };
     try {
       const attached: LocalChannel[] = [];
-      for (const channel of channels) attached.push(await this.#attach(channel, regions));
+      const opened = new Map<string, OpenedPartition>();
+      for (const channel of channels) attached.push(await this.#attach(channel, opened, regions));
       const address = nextDoorbell(await this.#doorbells());
       const openLog = async (number: number) => {
         const log = await TaskLog.open(this.#memory, number, 'read');
@@ -143,9 +144,19 @@ export class LocalEnvironment implements ShuffleEnvironment {
     return this.#doorbellRegion;
   }
 
-  async #attach(channel: ChannelDescriptor, regions: SharedRegion[]): Promise<LocalChannel> {
+  /** A gate may have thousands of channels of one partition: `opened` has what they share. */
+  async #attach(
+    channel: ChannelDescriptor,
+    opened: Map<string, OpenedPartition>,
+    regions: SharedRegion[],
+  ): Promise<LocalChannel> {
     const { partition, subpartition, from } = channel;
     for (;;) {
+      const known = opened.get(partition);
+      if (known !== undefined && known.pointer.logNumber === known.log.number) {
+        const { pointer, log, cursors } = known;
+        return new LocalChannel(channel, pointer, log, cursors, await (this.#readArena as Promise<Arena>));
+      }
       const pointer = await openPointer(this.#memory, 'partition', partition, 'read');
       if (pointer !== undefined) regions.push(pointer.region);
       if (pointer === undefined || pointer.logNumber === 0) {
@@ -157,6 +168,7 @@ export class LocalEnvironment implements ShuffleEnvironment {
         regions.push(log.region);
         const cursors = await Cursors.open(this.#memory, log.cursorsNumber);
         regions.push(cursors.region);
+        opened.set(partition, { pointer, log, cursors });
         return new LocalChannel(channel, pointer, log, cursors, await (this.#readArena as Promise<Arena>));
       } catch (e) {
         // The log went away between the two looks: released, or succeeded by a later attempt.
@@ -164,6 +176,12 @@ export class LocalEnvironment implements ShuffleEnvironment {
       }
     }
   }
+}
+
+interface OpenedPartition {
+  readonly pointer: LogPointer;
+  readonly log: TaskLog;
+  readonly cursors: Cursors;
 }
 
 function writerTaken(writer: string, epoch: number): MillraceError {

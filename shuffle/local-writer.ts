@@ -48,6 +48,8 @@ export class LocalTaskWriter implements TaskWriter, Stager {
   readonly #waiter: Waiter;
   readonly #chainHash = new ChainHash();
   readonly #staged: StepOutput[] = [];
+  /** Doorbells to ring after a publication; empty in between. */
+  readonly #sleepers: number[] = [];
   /** Subpartitions that had too much unconsumed when last looked at. */
   readonly #over = new Set<SubpartitionLog>();
   readonly #buffersMax: number;
@@ -190,7 +192,8 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     const seq = sub.next;
     const position = this.#position + 1;
     const chain = this.#chainHash.next(sub.chain, checksum);
-    log.writeRecord(log.recordOf(sub.index, seq), {
+    const record = log.recordOf(sub.index, seq);
+    log.writeRecord(record, {
       seq,
       position,
       kind,
@@ -208,7 +211,7 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     sub.unconsumedBytes += length;
     log.setNextHint(sub.index, sub.next);
     const { partition, subpartition } = sub;
-    this.#staged.push({ partition, subpartition, seq, kind, rows, offset, length, checksum });
+    this.#staged.push({ partition, subpartition, seq, record });
     metrics.buffersOut++;
     metrics.bytesOut += length;
   }
@@ -328,14 +331,23 @@ export class LocalTaskWriter implements TaskWriter, Stager {
 
   #ringReaders(): void {
     const { cursors, doorbell, log } = this.#parts;
+    const sleepers = this.#sleepers;
+    let last: StepOutput | undefined;
     for (const output of this.#staged) {
+      const isSame = output.subpartition === last?.subpartition && output.partition === last.partition;
+      last = output;
+      if (isSame) continue;
       const consumers = log.descriptor.partitions[output.partition]?.consumers ?? 0;
       const first = (log.firstCursor[output.partition] as number) + output.subpartition * consumers;
       for (let cursor = first; cursor < first + consumers; cursor++) {
         const address = cursors.wake(cursor);
-        if (address !== 0) doorbell.ring(address);
+        // A gate sleeps on all its channels, be they thousands, at one address.
+        if (address !== 0 && address !== sleepers.at(-1)) sleepers.push(address);
       }
     }
+    if (sleepers.length === 0) return;
+    doorbell.ringAll(sleepers);
+    sleepers.length = 0;
   }
 
   #adopt(sub: SubpartitionLog): void {

@@ -9,21 +9,27 @@ export function remoteDoorbell(peer: RpcPeer): Doorbell {
   let live = true;
   peer.closed.then(() => {
     live = false;
+    for (const look of handlers.values()) look();
   });
   peer.serve(SHUFFLE_SERVICES.ring, (body) => {
     handlers.get(bellAddress(body))?.();
     return undefined;
   });
+  const ring = (address: number) => {
+    const here = handlers.get(address);
+    if (here !== undefined) here();
+    else peer.notify(SHUFFLE_SERVICES.ring, encode(new BellT(address)));
+  };
   return {
     ring(address) {
-      const here = handlers.get(address);
-      if (here !== undefined) here();
-      else {
-        peer.notify(SHUFFLE_SERVICES.ring, encode(new BellT(address)));
-        // A writer publishes many steps in one turn; a reader woken only after the turn finds the window full, drains it
-        // in one turn of its own, and so they take turns instead of working side by side.
-        peer.flush();
-      }
+      ring(address);
+      // A writer publishes many steps in one turn; a reader woken only after the turn finds the window full, drains it
+      // in one turn of its own, and so they take turns instead of working side by side.
+      peer.flush();
+    },
+    ringAll(addresses) {
+      for (const address of addresses) ring(address);
+      peer.flush();
     },
     onRing(address, handler) {
       handlers.set(address, handler);
@@ -48,11 +54,11 @@ export class DoorbellExchange implements Doorbell {
   ring(address: number): void {
     const here = this.#here.get(address);
     if (here !== undefined) here();
-    else {
-      const away = this.#away.get(address);
-      away?.notify(SHUFFLE_SERVICES.ring, encode(new BellT(address)));
-      away?.flush();
-    }
+    else this.#away.get(address)?.notify(SHUFFLE_SERVICES.ring, encode(new BellT(address)));
+  }
+
+  ringAll(addresses: readonly number[]): void {
+    for (const address of addresses) this.ring(address);
   }
 
   onRing(address: number, handler: () => void): () => void {

@@ -273,6 +273,17 @@ export class TaskLog {
     return ((tailLow - Atomics.load(this.#words, record + 2)) | 0) >= 0;
   }
 
+  /** Writes what a FrameOutput (task-frame.fbs) has in common with an index record to where that struct begins. */
+  describeOutput(record: number, to: number): void {
+    const words = this.#words;
+    words[to] = words[record + 6] as number;
+    words[to + 1] = words[record + 7] as number;
+    words[to + 4] = words[record + 8] as number;
+    words[to + 5] = words[record + 9] as number;
+    words[to + 6] = words[record + 5] as number;
+    words[to + 7] = words[record + 4] as number;
+  }
+
   kind(record: number): BufferKind {
     return this.#words[record + 3] as BufferKind;
   }

@@ -69,6 +69,14 @@ export class Waiter {
     if (this.#pending === undefined) return;
     if (this.#armed && !this.#isReady()) this.#arm();
     if (this.#isReady()) this.wake();
+    else if (this.#armed && !this.#doorbell.live) this.#poll();
+  }
+
+  /** The doorbell is dead: what it should have told may have been lost already. */
+  #poll(): void {
+    if (this.#pauseMs <= POLL_MAX_MS) return;
+    this.#pauseMs = POLL_FIRST_MS;
+    this.#schedule();
   }
 
   wake(): void {

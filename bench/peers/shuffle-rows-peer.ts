@@ -33,12 +33,12 @@ const WIDE = compileSchema({
   k: 'float64',
   key: 'int32',
 });
-/** 12 bytes, as in Flink's network benchmark. */
-const NARROW_COLUMNS = { value: 'int64', key: 'int32' } as const;
-const NARROW = compileSchema(NARROW_COLUMNS);
-type NarrowBuilder = BatchBuilder<typeof NARROW_COLUMNS>;
+/** 12 bytes, as in Flink's network benchmark: a long and an int, one record behind the other. */
+const RECORD_WORDS = 3;
 
 let client: ShuffleClient | undefined;
+let writers: TaskWriter[] = [];
+let gates: InputGate[] = [];
 
 servePeer({
   async open(address: ServiceAddress): Promise<void> {
@@ -92,33 +92,38 @@ servePeer({
     if (sum !== rows * 0.25) throw new Error(`the columns add up to ${sum} and not to ${rows * 0.25}`);
   },
 
-  /** Several writers in one thread, records of 12 bytes to all channels in turn; every `flushMs` all that was begun goes. */
-  async produceNarrow(order: {
-    writers: readonly WriterDescriptor[];
-    records: number;
-    flushMs: number;
-  }): Promise<void> {
-    const sources: NarrowSource[] = [];
-    for (const descriptor of order.writers) {
-      const writer = await (client as ShuffleClient).environment.openWriter(descriptor);
-      sources.push(new NarrowSource(writer, order.records / order.writers.length, order.flushMs));
-    }
-    for (let left = sources; left.length > 0; left = left.filter((source) => !source.done)) {
-      for (const source of left) {
-        if (!source.writer.available) await untilAvailable(source.writer);
-        source.step();
-      }
-    }
-    for (const { writer } of sources) await writer.close();
+  async openWriters(order: { writers: readonly WriterDescriptor[] }): Promise<void> {
+    writers = [];
+    for (const writer of order.writers) writers.push(await (client as ShuffleClient).environment.openWriter(writer));
   },
 
-  async consumeNarrow(order: { partitions: readonly string[]; channels: number; records: number }): Promise<void> {
-    const gates: InputGate[] = [];
+  async openGates(order: { partitions: readonly string[]; channels: number }): Promise<void> {
+    gates = [];
     for (const partition of order.partitions) {
       gates.push(await openAll(client as ShuffleClient, partition, 0, order.channels));
     }
+  },
+
+  /**
+   * Several writers in one thread, records of 12 bytes to all channels in turn. They take turns of `flushMs`, at the end of
+   * which all that was begun goes, as threads that share a core would.
+   */
+  async produceRecords(order: { records: number; flushMs: number; bufferBytes: number }): Promise<void> {
+    const sources = writers.map((writer) => new RecordSource(writer, order.records / writers.length, order));
+    for (let left = sources; left.length > 0; left = left.filter((source) => !source.done)) {
+      for (const source of left) {
+        source.startTurn();
+        do {
+          if (!source.writer.available) await untilAvailable(source.writer);
+        } while (source.step());
+      }
+    }
+    for (const writer of writers) await writer.close();
+  },
+
+  async consumeRecords(order: { partitions: readonly string[]; records: number }): Promise<void> {
     const counts = await Promise.all(
-      gates.map((gate, i) => readNarrow(gate, order.partitions[i] as string, order.records / gates.length)),
+      gates.map((gate, i) => readRecords(gate, order.partitions[i] as string, order.records / gates.length)),
     );
     const records = counts.reduce((sum, n) => sum + n, 0);
     if (records !== order.records) throw new Error(`${records} of ${order.records} records arrived whole`);
@@ -126,68 +131,83 @@ servePeer({
   },
 });
 
-/** One writer of the network benchmark: a batch under construction for each channel. */
-class NarrowSource {
+/** One writer of the network benchmark: a buffer under construction for each channel. */
+class RecordSource {
   readonly writer: TaskWriter;
   readonly #partition: ResultPartitionWriter;
-  readonly #builders: readonly NarrowBuilder[];
   readonly #flushMs: number;
-  readonly #row = { value: 0, key: 0 };
+  readonly #bufferWords: number;
+  /** The buffers of all channels, side by side, and how far each is filled. */
+  readonly #words: Int32Array;
+  readonly #bytes: Uint8Array;
+  readonly #filled: Int32Array;
   #left: number;
-  #flushAtMs: number;
+  #flushAtMs = 0;
   #channel = 0;
   #staged = false;
 
-  constructor(writer: TaskWriter, records: number, flushMs: number) {
+  constructor(writer: TaskWriter, records: number, order: { readonly flushMs: number; readonly bufferBytes: number }) {
     this.writer = writer;
     this.#left = records;
-    this.#flushMs = flushMs;
+    this.#flushMs = order.flushMs;
     this.#partition = writer.partitions[0] as ResultPartitionWriter;
-    this.#builders = Array.from({ length: this.#partition.descriptor.subpartitions }, () => {
-      return new BatchBuilder(NARROW, { rowsMax: 65_536, bytesMax: BATCH_BYTES });
-    });
-    this.#flushAtMs = clock.monotonicMs() + flushMs;
+    const channels = this.#partition.descriptor.subpartitions;
+    this.#bufferWords = Math.floor(order.bufferBytes / 4 / RECORD_WORDS) * RECORD_WORDS;
+    this.#words = new Int32Array(channels * this.#bufferWords);
+    this.#bytes = new Uint8Array(this.#words.buffer);
+    this.#filled = new Int32Array(channels);
   }
 
   get done(): boolean {
     return this.#left === 0;
   }
 
-  /** Some thousand records, and a flush when it is time for one or nothing is left. */
-  step(): void {
-    const row = this.#row;
-    const builders = this.#builders;
-    const count = Math.min(RECORDS_PER_STEP, this.#left);
-    for (let i = 0; i < count; i++) {
-      row.value = this.#left - i;
-      row.key = i;
-      const builder = builders[this.#channel] as NarrowBuilder;
-      builder.append(row);
-      if (builder.full) this.#emit(this.#channel, builder);
-      this.#channel = this.#channel + 1 === builders.length ? 0 : this.#channel + 1;
-    }
-    this.#left -= count;
-    if (this.#left === 0 || clock.monotonicMs() >= this.#flushAtMs) this.#flush();
-    if (this.#staged) this.writer.publish(NOTHING);
-    this.#staged = false;
-  }
-
-  #flush(): void {
-    for (let channel = 0; channel < this.#builders.length; channel++) {
-      const builder = this.#builders[channel] as NarrowBuilder;
-      if (builder.rows > 0) this.#emit(channel, builder);
-    }
+  startTurn(): void {
     this.#flushAtMs = clock.monotonicMs() + this.#flushMs;
   }
 
-  #emit(channel: number, builder: NarrowBuilder): void {
-    const { rows } = builder;
-    this.#partition.emit(channel, builder.finish(), rows);
+  /** Some thousand records; false when the turn is over, because it is time for a flush or nothing is left. */
+  step(): boolean {
+    const words = this.#words;
+    const filled = this.#filled;
+    const bufferWords = this.#bufferWords;
+    const count = Math.min(RECORDS_PER_STEP, this.#left);
+    let channel = this.#channel;
+    for (let i = 0; i < count; i++) {
+      const at = filled[channel] as number;
+      const to = channel * bufferWords + at;
+      words[to] = this.#left - i;
+      words[to + 1] = 0;
+      words[to + 2] = i;
+      filled[channel] = at + RECORD_WORDS;
+      if (at + RECORD_WORDS === bufferWords) this.#emit(channel);
+      channel = channel + 1 === filled.length ? 0 : channel + 1;
+    }
+    this.#channel = channel;
+    this.#left -= count;
+    const over = this.#left === 0 || clock.monotonicMs() >= this.#flushAtMs;
+    if (over) this.#flush();
+    if (this.#staged) this.writer.publish(NOTHING);
+    this.#staged = false;
+    return !over;
+  }
+
+  #flush(): void {
+    for (let channel = 0; channel < this.#filled.length; channel++) {
+      if ((this.#filled[channel] as number) > 0) this.#emit(channel);
+    }
+  }
+
+  #emit(channel: number): void {
+    const filled = this.#filled[channel] as number;
+    const byte = channel * this.#bufferWords * 4;
+    this.#partition.emit(channel, this.#bytes.subarray(byte, byte + filled * 4), filled / RECORD_WORDS);
+    this.#filled[channel] = 0;
     this.#staged = true;
   }
 }
 
-async function readNarrow(gate: InputGate, partition: string, records: number): Promise<number> {
+async function readRecords(gate: InputGate, partition: string, records: number): Promise<number> {
   let received = 0;
   let whole = 0;
   let trimAtMs = clock.monotonicMs() + TRIM_MS;
@@ -197,11 +217,12 @@ async function readNarrow(gate: InputGate, partition: string, records: number): 
       await gate.whenAvailable(WAIT_MS);
       continue;
     }
-    const batch = Batch.decode(NARROW, buffer.bytes);
-    const values = batch.column(0).words;
-    const keys = batch.column(1).words;
-    for (let i = 0; i < batch.rows; i++) whole += (values[2 * i] as number) >= 1 && (keys[i] as number) >= 0 ? 1 : 0;
-    received += batch.rows;
+    const { bytes, rows } = buffer;
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset, rows * RECORD_WORDS);
+    for (let i = 0; i < words.length; i += RECORD_WORDS) {
+      whole += (words[i] as number) >= 1 && words[i + 1] === 0 && (words[i + 2] as number) >= 0 ? 1 : 0;
+    }
+    received += rows;
     buffer.release();
     if (clock.monotonicMs() >= trimAtMs) trimAtMs = await trimAll(partition, gate);
   }
@@ -217,4 +238,4 @@ async function trimAll(partition: string, gate: InputGate): Promise<number> {
   return clock.monotonicMs() + TRIM_MS;
 }
 
-const RECORDS_PER_STEP = 8192;
+const RECORDS_PER_STEP = 4096;

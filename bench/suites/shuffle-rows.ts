@@ -35,7 +35,7 @@ export async function columnRows(context: SuiteContext): Promise<void> {
 
 /** The work of Flink's network benchmark: four writers, records of 12 bytes, many channels, flushed by time. */
 export async function flinkNetworkRows(context: SuiteContext): Promise<void> {
-  for (const { channels, flushMs, reach, aim } of FLINK_NETWORK) {
+  for (const { channels, flushMs, bufferBytes, reach, aim } of FLINK_NETWORK) {
     const host = await openMappedHost(context, `flinknet-${channels}`, PEER);
     if (host === undefined) return;
     const [producer, consumer] = host.clients as [Peer, Peer];
@@ -49,10 +49,12 @@ export async function flinkNetworkRows(context: SuiteContext): Promise<void> {
       for (const writer of writers) await host.service.master.register(writer);
       const partitions = writers.map((w) => partitionOf(w.writer));
       const subpartitions = writers[0]?.partitions[0]?.subpartitions;
+      await producer.call('openWriters', { writers });
+      await consumer.call('openGates', { partitions, channels: subpartitions });
       const seconds = await secondsOf(() =>
         Promise.all([
-          consumer.call('consumeNarrow', { partitions, channels: subpartitions, records }),
-          producer.call('produceNarrow', { writers, records, flushMs }),
+          consumer.call('consumeRecords', { partitions, records }),
+          producer.call('produceRecords', { records, flushMs, bufferBytes }),
         ]),
       );
       for (const { writer } of writers) await host.service.master.release(writer);
@@ -69,6 +71,6 @@ export async function flinkNetworkRows(context: SuiteContext): Promise<void> {
 }
 
 const FLINK_NETWORK = [
-  { channels: 100, flushMs: 100, reach: 70e6, aim: 200e6 },
-  { channels: 1000, flushMs: 1, reach: 15e6, aim: 50e6 },
+  { channels: 100, flushMs: 100, bufferBytes: 32 * 1024, reach: 70e6, aim: 200e6 },
+  { channels: 1000, flushMs: 1, bufferBytes: 4 * 1024, reach: 15e6, aim: 50e6 },
 ];
