@@ -50,6 +50,40 @@ async function overConnections(): Promise<ShuffleUnderTest & { readonly peers: r
 describe('the example plug-in', () => {
   shuffleConformance('conformance', overConnections, (name, run) => it(name, run));
 
+  it('keeps out what a fenced writer sends that never heard of its fence', async () => {
+    const shuffle = await overConnections();
+    const peer = shuffle.peers[1] as RpcPeer;
+    // Deaf: nothing that the service says of its own accord arrives.
+    const deaf: RpcPeer = {
+      peer: peer.peer,
+      closed: peer.closed,
+      queuedBytes: 0,
+      request: (...request) => peer.request(...request),
+      notify: (...notice) => peer.notify(...notice),
+      serve: () => {},
+      recycle: () => {},
+      flush: () => peer.flush(),
+      close: () => {},
+    };
+    const zombie = await example.openClient({ ...host, peer: deaf });
+    const partition = { partition: 'p', type: 'pipelined', subpartitions: 1, broadcast: false, consumers: 1 } as const;
+    const task = { writer: 'w', epoch: 1, partitions: [partition] };
+    await shuffle.master.register(task);
+    const writer = await zombie.environment.openWriter(task);
+    const publish = () => {
+      writer.partitions[0]?.emit(0, Buffer.from('bytes'), 1);
+      writer.publish(new Uint8Array(0));
+    };
+    publish();
+    await zombie.master.list();
+    deepEqual(await shuffle.master.seal('w', 2), { tail: 1 });
+    publish();
+    await zombie.master.list();
+    const [status] = await shuffle.master.list();
+    deepEqual([status?.tail, status?.partitions[0]?.nextSeqs], [1, [1]]);
+    await shuffle.close();
+  });
+
   it('tells a later attachment from an earlier one of the same consumer', async () => {
     const shuffle = await overConnections();
     const partition = { partition: 'p', type: 'pipelined', subpartitions: 1, broadcast: false, consumers: 1 } as const;
