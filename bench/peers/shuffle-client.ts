@@ -30,6 +30,39 @@ export function openAll(
   return client.environment.openGate(channels);
 }
 
+/**
+ * Trims as a checkpoint coordinator would, which is not the consumer: what is read does not wait for it. One trim is under
+ * way at a time; what comes meanwhile is left to the next one.
+ */
+export class Trimmer {
+  readonly #client: ShuffleClient;
+  readonly #partition: string;
+  #underWay: Promise<void> | undefined;
+  #failure: unknown;
+
+  constructor(client: ShuffleClient, partition: string) {
+    this.#client = client;
+    this.#partition = partition;
+  }
+
+  trim(seqs: () => readonly number[]): void {
+    this.#underWay ??= this.#client.master
+      .trim(this.#partition, seqs())
+      .catch((error: unknown) => {
+        this.#failure ??= error;
+      })
+      .finally(() => {
+        this.#underWay = undefined;
+      });
+  }
+
+  /** @throws what a trim failed with. */
+  async done(): Promise<void> {
+    await this.#underWay;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+}
+
 /** Waits until the writer can take another step. */
 export async function untilAvailable(writer: TaskWriter): Promise<void> {
   while (!writer.available) await writer.whenAvailable(100);

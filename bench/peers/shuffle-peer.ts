@@ -1,7 +1,7 @@
 import { systemClock } from '../../base/index.js';
 import type { ShuffleClient, WriterDescriptor } from '../../shuffle/index.js';
 import { servePeer } from '../peer.js';
-import { openAll, openClient, type ServiceAddress, untilAvailable } from './shuffle-client.js';
+import { openAll, openClient, type ServiceAddress, Trimmer, untilAvailable } from './shuffle-client.js';
 
 /** A producer or a consumer of the shuffle, in a process or a thread, as a task would be: a client of the service. */
 const clock = systemClock();
@@ -36,6 +36,7 @@ servePeer({
   /** Reads, verifies (the gate does) and trims every now and then, as completed checkpoints would. */
   async consume(order: { partition: string; buffers: number; bufferBytes: number }): Promise<void> {
     const gate = await openAll(client as ShuffleClient, order.partition, 0, 1);
+    const trimmer = new Trimmer(client as ShuffleClient, order.partition);
     const trimBuffers = Math.max(1, Math.floor(TRIM_BYTES / order.bufferBytes));
     for (let received = 0; received < order.buffers; ) {
       const buffer = gate.poll();
@@ -44,8 +45,9 @@ servePeer({
         continue;
       }
       buffer.release();
-      if (++received % trimBuffers === 0) await (client as ShuffleClient).master.trim(order.partition, [received]);
+      if (++received % trimBuffers === 0) trimmer.trim(() => [received]);
     }
+    await trimmer.done();
     await gate.close();
   },
   /** All consumers of a broadcast in one thread, each with a gate of its own; nothing is trimmed. */

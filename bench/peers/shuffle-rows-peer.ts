@@ -8,7 +8,7 @@ import type {
   WriterDescriptor,
 } from '../../shuffle/index.js';
 import { servePeer } from '../peer.js';
-import { openAll, openClient, type ServiceAddress, untilAvailable } from './shuffle-client.js';
+import { openAll, openClient, type ServiceAddress, Trimmer, untilAvailable } from './shuffle-client.js';
 
 /** Rows through the shuffle: built into batches by one process, read in place by another. */
 const clock = systemClock();
@@ -70,6 +70,7 @@ servePeer({
     const gate = await openAll(client as ShuffleClient, partition, 0, 1);
     let received = 0;
     let sum = 0;
+    const trimmer = new Trimmer(client as ShuffleClient, partition);
     let trimAtMs = clock.monotonicMs() + TRIM_MS;
     while (received < rows) {
       const buffer = gate.poll();
@@ -86,8 +87,9 @@ servePeer({
       }
       received += batch.rows;
       buffer.release();
-      if (clock.monotonicMs() >= trimAtMs) trimAtMs = await trimAll(partition, gate);
+      if (clock.monotonicMs() >= trimAtMs) trimAtMs = trimAll(trimmer, gate);
     }
+    await trimmer.done();
     await gate.close();
     if (sum !== rows * 0.25) throw new Error(`the columns add up to ${sum} and not to ${rows * 0.25}`);
   },
@@ -210,6 +212,7 @@ class RecordSource {
 async function readRecords(gate: InputGate, partition: string, records: number): Promise<number> {
   let received = 0;
   let whole = 0;
+  const trimmer = new Trimmer(client as ShuffleClient, partition);
   let trimAtMs = clock.monotonicMs() + TRIM_MS;
   while (received < records) {
     const buffer = gate.poll();
@@ -224,17 +227,15 @@ async function readRecords(gate: InputGate, partition: string, records: number):
     }
     received += rows;
     buffer.release();
-    if (clock.monotonicMs() >= trimAtMs) trimAtMs = await trimAll(partition, gate);
+    if (clock.monotonicMs() >= trimAtMs) trimAtMs = trimAll(trimmer, gate);
   }
+  await trimmer.done();
   return whole;
 }
 
-/** As a completed checkpoint would; resolves with when to do it again. */
-async function trimAll(partition: string, gate: InputGate): Promise<number> {
-  await (client as ShuffleClient).master.trim(
-    partition,
-    gate.positions().map((position) => position.seq),
-  );
+/** As completed checkpoints would; returns when to do it again. */
+function trimAll(trimmer: Trimmer, gate: InputGate): number {
+  trimmer.trim(() => gate.positions().map((position) => position.seq));
   return clock.monotonicMs() + TRIM_MS;
 }
 
