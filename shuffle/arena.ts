@@ -4,7 +4,7 @@ import { layoutUnknown } from './shuffle-errors.js';
 /**
  * The memory all buffers of one shuffle service lie in: a header, one owner word per slot, and the slots.
  *
- *     words: magic | version | slotBytes | slots | first slot / 64 | last log number
+ *     words: magic | version | slotBytes | slots | first slot / 64 | last log number | whether the service spills to disk
  *     from byte 256: owner word of each slot: 0 free, else log number | FULL or STRANDED
  *     from `first slot`: slots
  *
@@ -62,6 +62,15 @@ export class Arena {
   /** A number no other log of this arena ever had. */
   nextLogNumber(): number {
     return Atomics.add(this.region.words, 5, 1) + 1;
+  }
+
+  /** Whether the service moves data to disk when it is asked to. */
+  get spills(): boolean {
+    return Atomics.load(this.region.words, 6) !== 0;
+  }
+
+  setSpills(spills: boolean): void {
+    Atomics.store(this.region.words, 6, spills ? 1 : 0);
   }
 
   /** Takes `count` adjacent free slots, open; -1 when there are none. */
@@ -166,7 +175,7 @@ export interface ArenaGeometry {
 export const ARENA_REGION = 'shuffle-arena';
 export const ARENA_SLOTS_MIN = 8;
 const MAGIC = 0x4d524152;
-const VERSION = 1;
+const VERSION = 2;
 const OWNERS_BYTE = 256;
 const OWNERS = OWNERS_BYTE / 4;
 const FULL = 0x40000000;

@@ -19,6 +19,8 @@ export interface ShuffleUnderTest {
   readonly consumer: ShuffleEnvironment;
   /** Bytes a subpartition may have unconsumed before it pushes back. */
   readonly unconsumedBytesMax: number;
+  /** Whether it has a disk for what does not fit into memory. */
+  readonly spills?: boolean;
   /** Lets messages that are under way arrive: a few milliseconds of this service's clock. */
   turn(): Promise<void>;
   close(): Promise<void>;

@@ -1,4 +1,5 @@
 import { CONTROL_CASES } from './conformance-control.js';
+import { KEPT_CASES } from './conformance-kept.js';
 import type { ShuffleConformanceCase, ShuffleUnderTest } from './conformance-kit.js';
 import { READING_CASES } from './conformance-reading.js';
 
@@ -23,4 +24,8 @@ export async function runShuffleConformance(
   }
 }
 
-export const SHUFFLE_CONFORMANCE_CASES: readonly ShuffleConformanceCase[] = [...READING_CASES, ...CONTROL_CASES];
+export const SHUFFLE_CONFORMANCE_CASES: readonly ShuffleConformanceCase[] = [
+  ...READING_CASES,
+  ...KEPT_CASES,
+  ...CONTROL_CASES,
+];

@@ -75,8 +75,8 @@ test('a buffer in the place of another, with a right checksum, is out of order',
   const { gate } = await writeTen(shuffle);
   const log = await TaskLog.open(memory, 1, 'write');
   const [five, six] = [log.recordOf(1, 5), log.recordOf(1, 6)];
-  // The words of length, offset and checksum; seq and chain stay.
-  for (const word of [5, 6, 7, 8, 9]) log.region.words[five + word] = log.region.words[six + word] as number;
+  // The words of both lengths, offset and checksum; seq and chain stay.
+  for (const word of [5, 6, 7, 8, 9, 12]) log.region.words[five + word] = log.region.words[six + word] as number;
   const { good, error } = readUntilError(gate);
   assert.equal(good, 5);
   assert.equal(error.code, 'BUFFER_OUT_OF_ORDER');

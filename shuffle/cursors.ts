@@ -145,6 +145,10 @@ export function cursorsRegion(number: number): string {
 export const ATTENTION_PRESSURE = 1;
 export const ATTENTION_DEGRADED = 2;
 export const ATTENTION_LOST = 4;
+/** Kept data is to be moved to disk. */
+export const ATTENTION_SPILL = 8;
+/** Every partition has its END. */
+export const ATTENTION_FINISHED = 16;
 
 /** What stands in a cursor: compared and swapped as a whole. */
 export function cursorWord(generation: number, seq: number): bigint {

@@ -3,16 +3,21 @@ import { heapMemory, sharedArrayMemory, sleep, systemClock } from '../base/index
 import { shuffleConformance } from './conformance.js';
 import { openLocalShuffle } from './local-shuffle.js';
 import { TEST_SETTINGS } from './settings.test.support.js';
+import { temporaryRegions } from './temporary-regions.test.support.js';
 
-for (const [name, memory] of [
-  ['heap', heapMemory],
-  ['shared array buffers', sharedArrayMemory],
+for (const [name, memory, spills] of [
+  ['heap', heapMemory, false],
+  ['heap and disk', heapMemory, true],
+  ['shared array buffers', sharedArrayMemory, false],
+  ['shared array buffers and disk', sharedArrayMemory, true],
 ] as const) {
   shuffleConformance(
     name,
     async () => {
-      const shuffle = await openLocalShuffle({ memory: memory(), clock: systemClock(), settings: TEST_SETTINGS });
-      const turn = () => sleep(systemClock(), 2);
+      const disk = spills ? await temporaryRegions() : undefined;
+      const clock = systemClock();
+      const regions = disk === undefined ? {} : { regions: disk.regions };
+      const shuffle = await openLocalShuffle({ memory: memory(), clock, settings: TEST_SETTINGS, ...regions });
       const { master, environment } = shuffle;
       const { unconsumedBytesMax } = TEST_SETTINGS;
       return {
@@ -20,8 +25,12 @@ for (const [name, memory] of [
         producer: environment,
         consumer: environment,
         unconsumedBytesMax,
-        turn,
-        close: () => shuffle.close(),
+        spills,
+        turn: () => sleep(clock, 2),
+        async close() {
+          await shuffle.close();
+          disk?.remove();
+        },
       };
     },
     (title, run) => test(title, run),

@@ -20,6 +20,14 @@ export {
   type ShufflePlugin,
   type ShuffleServiceEnd,
 } from './plugin.js';
+export type { RegionObjects } from './region-objects.js';
+export {
+  type RecoveredWriter,
+  type RegionEvent,
+  RegionStore,
+  type RegionStoreMetrics,
+  type RegionStoreOptions,
+} from './region-store.js';
 export { RemoteMaster } from './remote-master.js';
 export { SHUFFLE_DEFAULTS, type ShuffleFaults, type ShuffleSettings } from './settings.js';
 export { type ShuffleClient, type ShuffleClientOptions, shuffleClient } from './shuffle-client.js';

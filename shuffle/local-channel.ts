@@ -1,11 +1,15 @@
-import { xxh64 } from '../base/index.js';
+import { MillraceError, xxh64 } from '../base/index.js';
 import type { Arena } from './arena.js';
+import { type BufferCodec, codecOf } from './buffer-codec.js';
 import { ChainHash } from './chain-hash.js';
 import { type Cursors, cursorWord } from './cursors.js';
 import type { LogPointer } from './log-pointer.js';
+import type { RegionBuffer } from './region-file.js';
 import { bufferCorrupt, bufferOutOfOrder, consumerFenced, partitionLost } from './shuffle-errors.js';
-import type { ChannelDescriptor, SubpartitionPosition } from './spi.js';
+import type { BufferKind, ChannelDescriptor, SubpartitionPosition } from './spi.js';
+import { type ReadSpilled, SpilledReader } from './spilled-reader.js';
 import type { TaskLog } from './task-log.js';
+import { isKept } from './writer-spec.js';
 
 /** Where one consumer reads one subpartition of a log in shared memory. */
 export class LocalChannel {
@@ -27,6 +31,14 @@ export class LocalChannel {
   /** All below are released. */
   #consumed: number;
   #fenced = false;
+  readonly #kept: boolean;
+  readonly #blocking: boolean;
+  /** The next buffer may be on disk only. */
+  #mayHaveLeft = true;
+  readonly #codec: BufferCodec | undefined;
+  readonly #spilled: SpilledReader;
+  /** Called when buffers came from disk. */
+  onFetched: () => void = () => {};
   /** The low tail at which there was nothing to read. */
   #idleAt: number | undefined;
   paused = false;
@@ -36,7 +48,14 @@ export class LocalChannel {
    * @throws `PARTITION_LOST` when the position is not retained, or beyond what the producer published (invariant 5);
    *   `BUFFER_OUT_OF_ORDER` when what was consumed before is not what the log holds.
    */
-  constructor(descriptor: ChannelDescriptor, pointer: LogPointer, log: TaskLog, cursors: Cursors, arena: Arena) {
+  constructor(
+    descriptor: ChannelDescriptor,
+    pointer: LogPointer,
+    log: TaskLog,
+    cursors: Cursors,
+    arena: Arena,
+    readSpilled: ReadSpilled,
+  ) {
     this.descriptor = descriptor;
     this.#pointer = pointer;
     this.#log = log;
@@ -47,6 +66,10 @@ export class LocalChannel {
     if (spec === undefined || subpartition >= spec.subpartitions || consumer >= spec.consumers) {
       throw partitionLost(partition, subpartition, from.seq, `it has no consumer ${consumer} of that subpartition`);
     }
+    this.#kept = isKept(spec);
+    this.#blocking = spec.type === 'blocking';
+    this.#codec = codecOf(spec.compression ?? 'none');
+    this.#spilled = new SpilledReader(readSpilled, partition, subpartition, () => this.onFetched());
     this.#subpartition = (log.firstSubpartition[pointer.ordinal] as number) + subpartition;
     this.#cursor = (log.firstCursor[pointer.ordinal] as number) + subpartition * spec.consumers + consumer;
     this.#seq = from.seq;
@@ -87,17 +110,19 @@ export class LocalChannel {
     this.#cursors.sleep(this.#cursor, doorbell);
   }
 
-  /** Whether `read` has something to return or to throw. */
+  /** Whether `next` has something to return or to throw. */
   hasNext(): boolean {
     if (this.#isFenced() || this.#pointer.logNumber === 0) return true;
-    const tailLow = this.#log.tailLow;
+    const log = this.#log;
+    const tailLow = log.tailLow;
     if (tailLow === this.#idleAt) return false;
-    const record = this.#log.recordOf(this.#subpartition, this.#seq);
-    if (this.#log.holdsLater(record, this.#seq)) return true;
-    return this.#log.holds(record, this.#seq) && this.#log.isVisible(record, tailLow);
+    const record = log.recordOf(this.#subpartition, this.#seq);
+    if (this.#isInMemory(record)) return log.isVisible(record, tailLow) && this.#isReadable();
+    if (this.#isOnDisk()) return this.#isReadable() && this.#spilled.has(this.#seq);
+    return log.holdsLater(record, this.#seq);
   }
 
-  /** The record of the next visible buffer, verified; -1 when there is none. */
+  /** The record of the next visible buffer, `ON_DISK` when it came from there, or -1 when there is none. */
   next(): number {
     const { partition, subpartition, consumer } = this.descriptor;
     const log = this.#log;
@@ -107,36 +132,118 @@ export class LocalChannel {
     const tailLow = log.tailLow;
     if (tailLow === this.#idleAt) return -1;
     const record = log.recordOf(this.#subpartition, seq);
-    if (!log.holds(record, seq) || !log.isVisible(record, tailLow)) {
-      if (log.holdsLater(record, seq)) throw this.#lost(`seq ${log.first(this.#subpartition)} is the first retained`);
-      this.#idleAt = tailLow;
-      return -1;
+    if (this.#isInMemory(record)) {
+      if (log.isVisible(record, tailLow) && this.#isReadable()) return record;
+    } else if (this.#isOnDisk()) {
+      if (!this.#isReadable()) return -1;
+      return this.#fetched() === undefined ? -1 : ON_DISK;
+    } else if (log.holdsLater(record, seq)) {
+      throw this.#lost(`seq ${log.first(this.#subpartition)} is the first retained`);
     }
-    return record;
+    this.#idleAt = tailLow;
+    return -1;
   }
 
-  /** The bytes of a record, checked against checksum and chain; moves the position past it. */
-  take(record: number): Uint8Array {
+  /** The buffer of a record, checked against checksum and chain; moves past it. Undefined when it left memory meanwhile. */
+  take(record: number): TakenBuffer | undefined {
+    if (record === ON_DISK) return this.#takeSpilled();
     const { partition, subpartition } = this.descriptor;
     const log = this.#log;
     const seq = this.#seq;
+    const kind = log.kind(record);
+    const rows = log.rows(record);
     const length = log.length(record);
     const offset = log.offset(record);
+    const expected = {
+      seq,
+      rawLength: log.rawLength(record),
+      checksum: log.checksum(record),
+      chain: log.chain(record),
+    };
     if (length > 0 && !this.#arena.holds(offset, length)) {
+      if (this.#kept && this.#isGone(record)) return undefined;
       throw bufferCorrupt(partition, subpartition, seq, `its index record points outside the arena (${offset})`);
     }
-    const bytes = this.#arena.bytes.subarray(offset, offset + length);
+    const inPlace = this.#arena.bytes.subarray(offset, offset + length);
+    // Nobody waits for readers of a kept partition: the slot may be written again while it is read.
+    const stored = this.#kept ? inPlace.slice() : inPlace;
+    try {
+      return { kind, rows, bytes: this.#verified(stored, expected), checksum: expected.checksum };
+    } catch (e) {
+      if (this.#kept && this.#isGone(record)) return undefined;
+      throw e;
+    }
+  }
+
+  #takeSpilled(): TakenBuffer | undefined {
+    const buffer = this.#fetched();
+    if (buffer === undefined) return undefined;
+    const bytes = this.#verified(buffer.bytes, buffer);
+    this.#spilled.advance();
+    return { kind: buffer.kind, rows: buffer.rows, bytes, checksum: buffer.checksum };
+  }
+
+  #verified(
+    stored: Uint8Array,
+    expected: { readonly seq: number; readonly rawLength: number; readonly checksum: bigint; readonly chain: bigint },
+  ): Uint8Array {
+    const { partition, subpartition } = this.descriptor;
+    const { seq, rawLength } = expected;
+    let bytes = stored;
+    if (rawLength !== stored.length) {
+      try {
+        if (this.#codec === undefined) throw new RangeError(`it has ${stored.length} bytes, not ${rawLength}`);
+        bytes = this.#codec.decompress(stored, rawLength);
+      } catch (e) {
+        throw bufferCorrupt(partition, subpartition, seq, `it cannot be decompressed (${(e as Error).message})`);
+      }
+    }
     const checksum = xxh64(bytes);
-    if (checksum !== log.checksum(record)) {
+    if (checksum !== expected.checksum) {
       throw bufferCorrupt(partition, subpartition, seq, 'its bytes do not have the checksum they were written with');
     }
     const chain = this.#chainHash.next(this.#chain, checksum);
-    if (chain !== log.chain(record)) {
+    if (chain !== expected.chain) {
       throw bufferOutOfOrder(partition, subpartition, seq, 'it does not continue what was read before');
     }
     this.#seq = seq + 1;
     this.#chain = chain;
     return bytes;
+  }
+
+  /** A blocking partition is read when it is finished. */
+  #isReadable(): boolean {
+    return !this.#blocking || this.#log.finished(this.#subpartition) > 0;
+  }
+
+  #isInMemory(record: number): boolean {
+    if (!this.#log.holds(record, this.#seq)) return false;
+    if (!this.#mayHaveLeft) return true;
+    // The record stays readable for a while after its buffer has left memory.
+    if (this.#log.first(this.#subpartition) > this.#seq) return false;
+    // Where the cursor holds the writer back, the buffers that follow stay.
+    this.#mayHaveLeft = this.#kept;
+    return true;
+  }
+
+  /** Of a seq that memory does not hold. */
+  #isOnDisk(): boolean {
+    return this.#seq < this.#log.spilled(this.#subpartition);
+  }
+
+  /** Whether what `record` said is out of date: its buffer left memory, or the record is of another one. */
+  #isGone(record: number): boolean {
+    return this.#log.first(this.#subpartition) > this.#seq || !this.#log.holds(record, this.#seq);
+  }
+
+  /** @throws what came of reading it; a lost partition is told to the master too. */
+  #fetched(): RegionBuffer | undefined {
+    try {
+      return this.#spilled.peek(this.#seq);
+    } catch (e) {
+      if (e instanceof MillraceError && e.code === 'PARTITION_LOST') this.#cursors.flagLost(this.#pointer.ordinal);
+      throw e;
+    }
   }
 
   get log(): TaskLog {
@@ -170,6 +277,8 @@ export class LocalChannel {
 
   #checkRetained(): void {
     const { partition, subpartition, from } = this.descriptor;
+    // Nothing holds kept data in memory; the chain of the next buffer tells the same.
+    if (this.#kept || this.#isOnDisk()) return;
     const first = this.#log.first(this.#subpartition);
     if (from.seq < first) throw this.#lost(`seq ${first} is the first retained`);
     const before = this.#log.recordOf(this.#subpartition, from.seq - 1);
@@ -191,3 +300,14 @@ export class LocalChannel {
     return partitionLost(partition, subpartition, this.#seq, why);
   }
 }
+
+/** What a channel gives to its gate. */
+export interface TakenBuffer {
+  readonly kind: BufferKind;
+  readonly rows: number;
+  readonly bytes: Uint8Array;
+  readonly checksum: bigint;
+}
+
+/** In place of a record: the buffer is not in memory, and was fetched from disk. */
+export const ON_DISK = -2;

@@ -11,6 +11,7 @@ import { type ShuffleMetrics, shuffleMetrics } from './metrics.js';
 import { SHUFFLE_DEFAULTS, type ShuffleFaults, type ShuffleSettings } from './settings.js';
 import { partitionLost, writerFenced, writerUnknown } from './shuffle-errors.js';
 import type { ChannelDescriptor, InputGate, ShuffleEnvironment, TaskWriter, WriterDescriptor } from './spi.js';
+import type { ReadSpilled } from './spilled-reader.js';
 import { STATE_OPEN, STATE_REGISTERED, TaskLog } from './task-log.js';
 
 export interface LocalEnvironmentOptions {
@@ -21,6 +22,8 @@ export interface LocalEnvironmentOptions {
   /** Told what this thread may write to, so that the service can clean up after it. */
   readonly onWriter?: (writer: string, epoch: number, state: 'opened' | 'closed') => void;
   readonly faults?: ShuffleFaults;
+  /** How buffers are read that are on the service's disks; without it they are lost to this thread. */
+  readonly readSpilled?: ReadSpilled;
   /** Counters to add to; own ones by default. */
   readonly metrics?: ShuffleMetrics;
 }
@@ -151,11 +154,13 @@ export class LocalEnvironment implements ShuffleEnvironment {
     regions: SharedRegion[],
   ): Promise<LocalChannel> {
     const { partition, subpartition, from } = channel;
+    const arena = await (this.#readArena as Promise<Arena>);
+    const readSpilled = this.#options.readSpilled ?? cannotReadSpilled;
     for (;;) {
       const known = opened.get(partition);
       if (known !== undefined && known.pointer.logNumber === known.log.number) {
         const { pointer, log, cursors } = known;
-        return new LocalChannel(channel, pointer, log, cursors, await (this.#readArena as Promise<Arena>));
+        return new LocalChannel(channel, pointer, log, cursors, arena, readSpilled);
       }
       const pointer = await openPointer(this.#memory, 'partition', partition, 'read');
       if (pointer !== undefined) regions.push(pointer.region);
@@ -169,7 +174,7 @@ export class LocalEnvironment implements ShuffleEnvironment {
         const cursors = await Cursors.open(this.#memory, log.cursorsNumber);
         regions.push(cursors.region);
         opened.set(partition, { pointer, log, cursors });
-        return new LocalChannel(channel, pointer, log, cursors, await (this.#readArena as Promise<Arena>));
+        return new LocalChannel(channel, pointer, log, cursors, arena, readSpilled);
       } catch (e) {
         // The log went away between the two looks: released, or succeeded by a later attempt.
         if (!(e instanceof MillraceError && e.code === 'MEMORY_NOT_FOUND') || pointer.logNumber === logNumber) throw e;
@@ -187,4 +192,8 @@ interface OpenedPartition {
 function writerTaken(writer: string, epoch: number): MillraceError {
   const message = `writer "${writer}" of epoch ${epoch} was opened before: a new attempt needs a new epoch`;
   return new MillraceError('invalid', 'WRITER_TAKEN', message, { context: { writer, epoch } });
+}
+
+async function cannotReadSpilled(partition: string, subpartition: number, seq: number): Promise<never> {
+  throw partitionLost(partition, subpartition, seq, 'it is on disk, and this client has no connection to the service');
 }

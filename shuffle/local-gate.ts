@@ -36,6 +36,7 @@ export class LocalGate implements InputGate {
     const arm = () => {
       for (const channel of this.#channels) if (!channel.paused) channel.sleep(parts.address);
     };
+    for (const channel of this.#channels) channel.onFetched = () => this.#waiter.check();
     this.#waiter = new Waiter(parts.clock, parts.doorbell, parts.address, () => this.#isReady(), arm);
   }
 
@@ -49,9 +50,10 @@ export class LocalGate implements InputGate {
       if (channel.paused) continue;
       try {
         const record = channel.next();
-        if (record >= 0) {
+        const buffer = record === -1 ? undefined : this.#take(index, channel, record);
+        if (buffer !== undefined) {
           this.#turn = (index + 1) % count;
-          return this.#take(index, channel, record);
+          return buffer;
         }
       } catch (e) {
         throw this.#failed(e);
@@ -85,13 +87,11 @@ export class LocalGate implements InputGate {
     this.#parts.onClose();
   }
 
-  #take(index: number, channel: LocalChannel, record: number): InputBuffer {
-    const { log } = channel;
+  #take(index: number, channel: LocalChannel, record: number): InputBuffer | undefined {
     const { seq } = channel;
-    const kind = log.kind(record);
-    const rows = log.rows(record);
-    const checksum = log.checksum(record);
-    const bytes = channel.take(record);
+    const taken = channel.take(record);
+    if (taken === undefined) return undefined;
+    const { kind, rows, bytes, checksum } = taken;
     const { metrics } = this.#parts;
     metrics.buffersIn++;
     metrics.bytesIn += bytes.length;

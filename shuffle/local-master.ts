@@ -1,21 +1,28 @@
-import { MillraceError, type SharedMemory } from '../base/index.js';
+import { type Logger, MillraceError, type SharedMemory, silentLogger } from '../base/index.js';
 import { Arena } from './arena.js';
 import { countedMemory } from './counted-memory.js';
-import { ATTENTION_PRESSURE, Cursors, cursorsRegion } from './cursors.js';
+import { ATTENTION_FINISHED, ATTENTION_PRESSURE, ATTENTION_SPILL, Cursors, cursorsRegion } from './cursors.js';
 import { DOORBELLS_REGION, type Doorbell, MASTER_DOORBELL } from './doorbell.js';
 import { createPointer, type LogPointer, openPointer, pointerRegion } from './log-pointer.js';
+import { Reaper } from './reaper.js';
+import type { RegionStore } from './region-store.js';
 import { SHUFFLE_DEFAULTS, type ShuffleFaults, type ShuffleSettings } from './settings.js';
-import { writerFenced } from './shuffle-errors.js';
+import { partitionLost, writerFenced } from './shuffle-errors.js';
 import type { ShuffleEvent, ShuffleMaster, WriterDescriptor, WriterStatus } from './spi.js';
+import type { ReadSpilled } from './spilled-reader.js';
+import { Spiller } from './spiller.js';
 import { LOG_PREFIX, logRegion, STATE_CLOSED, STATE_REGISTERED, TaskLog } from './task-log.js';
 import { type Predecessor, WriterRecord } from './writer-record.js';
-import { checkWriter, withDefaults } from './writer-spec.js';
+import { checkWriter, decodeWriterSpec, withDefaults } from './writer-spec.js';
 
 export interface LocalMasterOptions {
   readonly memory: SharedMemory;
   readonly doorbell: Doorbell;
   readonly settings?: Partial<ShuffleSettings>;
   readonly faults?: ShuffleFaults;
+  /** Where data goes that has no room in memory; closed with the master. */
+  readonly regions?: RegionStore;
+  readonly logger?: Logger;
 }
 
 /**
@@ -34,6 +41,8 @@ export class LocalMaster implements ShuffleMaster {
   readonly #quarantined = new Map<number, { readonly writer: string; readonly epoch: number }>();
   readonly #handlers: ((event: ShuffleEvent) => void)[] = [];
   readonly #unlisten: () => void;
+  readonly #spiller: Spiller | undefined;
+  readonly #reaper: Reaper;
   #tail: Promise<unknown> = Promise.resolve();
 
   private constructor(options: LocalMasterOptions, arena: Arena) {
@@ -41,6 +50,8 @@ export class LocalMaster implements ShuffleMaster {
     this.#settings = { ...SHUFFLE_DEFAULTS, ...options.settings };
     this.arena = arena;
     this.#unlisten = options.doorbell.onRing(MASTER_DOORBELL, () => this.attend());
+    this.#spiller = this.#openSpiller();
+    this.#reaper = new Reaper(this.#settings);
   }
 
   /** Lays the arena out, or takes over what an earlier master left in this memory. @throws `MEMORY_FULL`. */
@@ -85,8 +96,8 @@ export class LocalMaster implements ShuffleMaster {
       if (record === undefined) return;
       record.trim(partition, seqs);
       record.sweepPredecessors(this.arena);
-      if (record.mayBeSwept) record.sweep(this.arena, false);
-      else this.#wakeWriter(record);
+      this.#reclaim(record);
+      await this.#spiller?.trim(partition, seqs);
     });
   }
 
@@ -101,12 +112,21 @@ export class LocalMaster implements ShuffleMaster {
   }
 
   async list(): Promise<readonly WriterStatus[]> {
-    return this.#queue(async () => [...this.#writers.values()].map((record) => record.status()));
+    const { regions } = this.#options;
+    const onDisk = regions === undefined ? undefined : (partition: string) => regions.ranges(partition);
+    return this.#queue(async () => [...this.#writers.values()].map((record) => record.status(onDisk)));
   }
 
   onEvent(handler: (event: ShuffleEvent) => void): void {
     this.#handlers.push(handler);
   }
+
+  /** Reads what went to disk. */
+  readonly readSpilled: ReadSpilled = async (partition, subpartition, seq, bytesMax) => {
+    const { regions } = this.#options;
+    if (regions === undefined) throw partitionLost(partition, subpartition, seq, 'this service has no disk');
+    return regions.read(partition, subpartition, seq, bytesMax);
+  };
 
   /** How many are registered. */
   get writers(): number {
@@ -144,6 +164,7 @@ export class LocalMaster implements ShuffleMaster {
     for (const { log, cursors, pointers } of this.#writers.values()) {
       for (const region of [log.region, cursors.region, ...pointers.map((p) => p.region)]) memory.retire(region);
     }
+    await this.#spiller?.close();
     memory.retire(this.arena.region);
   }
 
@@ -156,8 +177,11 @@ export class LocalMaster implements ShuffleMaster {
       if ((attention & ATTENTION_PRESSURE) !== 0) {
         const retainedBytes = record.status().partitions.reduce((sum, p) => sum + p.retainedBytes, 0);
         this.#emit({ kind: 'pressure', writer, retainedBytes });
+        for (const name of this.#writers.keys()) void this.#spiller?.spill(name, true);
         this.#sweepFinished();
       }
+      if ((attention & ATTENTION_SPILL) !== 0) void this.#spiller?.spill(writer, false);
+      if ((attention & ATTENTION_FINISHED) !== 0) void this.#spiller?.finish(writer);
       for (const event of record.takeFlags()) this.#emit(event);
     }
   }
@@ -169,6 +193,17 @@ export class LocalMaster implements ShuffleMaster {
       this.#quarantined.delete(number);
     }
     this.#writers.get(writer)?.predecessorGone(this.arena, epoch);
+  }
+
+  /** Releases what nobody wants any more; hears calls whose ring was lost. `isWanted`: its owner is here. */
+  tidy(nowMs: number, isWanted: (writer: string) => boolean): Promise<void> {
+    return this.#queue(async () => {
+      this.attend();
+      for (const { writer, reason } of this.#reaper.expired(this.#writers, nowMs, isWanted)) {
+        await this.#release(writer);
+        this.#emit({ kind: 'expired', writer, reason });
+      }
+    });
   }
 
   /** Writers that closed do not trim for themselves. */
@@ -201,6 +236,7 @@ export class LocalMaster implements ShuffleMaster {
     for (const region of [log.region, record.cursors.region, ...record.pointers.map((p) => p.region)]) {
       memory.retire(region);
     }
+    void this.#spiller?.drop(writer);
   }
 
   async #layOut(writer: WriterDescriptor): Promise<void> {
@@ -277,6 +313,57 @@ export class LocalMaster implements ShuffleMaster {
       this.#adopt(new WriterRecord(log, cursors, [...pointers, own], []));
       this.#highestEpochs.set(descriptor.writer, log.epoch);
     }
+    await this.#takeOverDisks();
+    this.attend();
+  }
+
+  /** What is complete on disk is there again, also after a reboot; what is not, and lost its memory, is gone. */
+  async #takeOverDisks(): Promise<void> {
+    for (const { writer, spec } of this.#options.regions?.recovered ?? []) {
+      if (this.#writers.has(writer)) continue;
+      if (spec === undefined) await this.#spiller?.drop(writer);
+      else await this.#layOutSpilled(decodeWriterSpec(spec));
+    }
+    for (const [writer, record] of this.#writers) if (record.isComplete) void this.#spiller?.finish(writer);
+  }
+
+  async #layOutSpilled(writer: WriterDescriptor): Promise<void> {
+    await this.#layOut(writer);
+    const record = this.#writers.get(writer.writer) as WriterRecord;
+    for (const [ordinal, { partition }] of writer.partitions.entries()) {
+      const first = record.log.firstSubpartition[ordinal] as number;
+      for (const [subpartition, { next, nextChain }] of this.#options.regions?.ranges(partition) ?? []) {
+        record.log.restore(first + subpartition, next, nextChain);
+      }
+    }
+    record.log.changeState(STATE_REGISTERED, STATE_CLOSED);
+    this.#highestEpochs.set(writer.writer, writer.epoch);
+  }
+
+  #openSpiller(): Spiller | undefined {
+    const { regions, logger = silentLogger() } = this.#options;
+    if (regions === undefined) {
+      this.arena.setSpills(false);
+      return undefined;
+    }
+    return new Spiller({
+      store: regions,
+      arena: this.arena,
+      logger,
+      regionBytes: Math.min(this.#settings.spillBytes, this.arena.totalBytes / 8) * 2,
+      recordOf: (writer) => this.#writers.get(writer),
+      exclusively: (work) => this.#queue(work),
+      onSpilled: (record) => {
+        record.log.bumpTrimGeneration();
+        this.#reclaim(record);
+      },
+    });
+  }
+
+  /** Memory that was given up goes back: by the writer, or here when it closed. */
+  #reclaim(record: WriterRecord): void {
+    if (record.mayBeSwept) record.sweep(this.arena, false);
+    else this.#wakeWriter(record);
   }
 
   #wakeWriter(record: WriterRecord): void {

@@ -1,7 +1,8 @@
 import { type Clock, MillraceError, xxh64 } from '../base/index.js';
 import type { Arena } from './arena.js';
+import { type BufferCodec, codecOf } from './buffer-codec.js';
 import { ChainHash } from './chain-hash.js';
-import { ATTENTION_PRESSURE, type Cursors } from './cursors.js';
+import { ATTENTION_FINISHED, ATTENTION_PRESSURE, ATTENTION_SPILL, type Cursors } from './cursors.js';
 import { type Doorbell, MASTER_DOORBELL } from './doorbell.js';
 import { FrameLog, type StepOutput } from './frame-log.js';
 import { LocalPartitionWriter, type Stager } from './local-partition-writer.js';
@@ -47,6 +48,7 @@ export class LocalTaskWriter implements TaskWriter, Stager {
   readonly #frames: FrameLog;
   readonly #waiter: Waiter;
   readonly #chainHash = new ChainHash();
+  readonly #codecs: readonly (BufferCodec | undefined)[];
   readonly #staged: StepOutput[] = [];
   /** Doorbells to ring after a publication; empty in between. */
   readonly #sleepers: number[] = [];
@@ -61,7 +63,16 @@ export class LocalTaskWriter implements TaskWriter, Stager {
   #seenTrims = -1;
   /** Since the last trim. */
   #saidPressure = false;
+  #saidSpill = false;
   readonly #saidDegraded = new Set<number>();
+  /** Bytes of kept partitions that are in memory. */
+  #keptBytes = 0;
+  /** Kept subpartitions that fill a quarter of their index ring or more. */
+  readonly #deep = new Set<SubpartitionLog>();
+  /** Subpartitions without their END. */
+  #unfinished: number;
+  /** This step has the last END, and something is kept. */
+  #finishing = false;
   #fenced: MillraceError | undefined;
   #closed = false;
 
@@ -73,9 +84,11 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     this.#subpartitions = log.descriptor.partitions.flatMap((p, partition) =>
       Array.from({ length: p.subpartitions }, (_, s) => new SubpartitionLog(log, cursors, partition, s)),
     );
+    this.#codecs = log.descriptor.partitions.map(({ compression = 'none' }) => codecOf(compression));
     this.#pool = new SlotPool(arena, log.number);
     for (const sub of this.#subpartitions) this.#adopt(sub);
     this.#pool.giveUnadopted();
+    this.#unfinished = this.#subpartitions.filter((sub) => log.finished(sub.index) === 0).length;
     this.#frames = new FrameLog(log);
     this.#buffersMax = Math.min(settings.unconsumedBuffersMax, log.ringRecords / 4);
     this.#dataRecordsMax = log.ringRecords - Math.max(16, log.ringRecords / 8);
@@ -87,7 +100,9 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     const { address } = parts;
     const isReady = () => this.available;
     const arm = () => {
-      for (const sub of this.#over) sub.wish(settings.unconsumedBytesMax / 2, this.#buffersMax / 2);
+      for (const sub of this.#over) {
+        sub.wish(sub.lagBytesMax(settings.unconsumedBytesMax) / 2, this.#buffersMax / 2);
+      }
       cursors.sleepWriter(address, this.#short);
     };
     this.#waiter = new Waiter(parts.clock, parts.doorbell, address, isReady, arm);
@@ -108,7 +123,7 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     // Others may have taken what was free when this writer last looked.
     const { slotBytes } = this.#parts.arena;
     if (this.#short || !this.#pool.hasRoom(slotBytes >> 3)) this.#short = !this.#findRoom();
-    return !this.#short;
+    return !this.#short && !this.#awaitsSpill();
   }
 
   async whenAvailable(timeoutMs: number): Promise<void> {
@@ -132,6 +147,8 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     this.#ringReaders();
     this.#staged.length = 0;
     for (const sub of this.#over) sub.published = sub.next;
+    if (this.#finishing) this.#callMaster(ATTENTION_FINISHED);
+    this.#finishing = false;
     if (log.trimGeneration !== this.#seenTrims) this.#reclaim();
     return this.#position;
   }
@@ -149,14 +166,19 @@ export class LocalTaskWriter implements TaskWriter, Stager {
   /** Stages one data buffer. For the partition writers of this folder, which may know its checksum. */
   stageData(sub: SubpartitionLog, bytes: Uint8Array, rows: number, checksum = xxh64(bytes)): void {
     this.#checkOpen();
+    // Half way, so that there is time to move it to disk.
+    if (sub.next - sub.first >= this.#dataRecordsMax / 2) this.#sayPressure();
     if (sub.next - sub.first >= this.#dataRecordsMax) this.#relieve(sub);
     if (sub.next - sub.first >= this.#dataRecordsMax) {
       const { log } = this.#parts;
-      const hint = `${sub.unconsumedBuffers} buffers of "${this.#nameOf(sub)}" wait to be consumed`;
+      const hint = sub.kept
+        ? `"${this.#nameOf(sub)}" keeps ${sub.next - sub.first} buffers in memory; the service needs a folder to spill to`
+        : `${sub.unconsumedBuffers} buffers of "${this.#nameOf(sub)}" wait to be consumed`;
       throw shuffleMemoryFull(log.region.name, log.region.bytes.length, bytes.length, hint);
     }
-    const offset = this.#store(bytes, false);
-    this.#append(sub, 0, rows, offset, bytes.length, checksum);
+    const stored = this.#codecs[sub.partition]?.compress(bytes) ?? bytes;
+    const offset = this.#store(stored, false);
+    this.#append(sub, 0, rows, offset, stored.length, bytes.length, checksum);
     if (this.#isOver(sub)) {
       sub.refreshConsumed();
       if (this.#isOver(sub)) this.#over.add(sub);
@@ -176,7 +198,7 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     }
     const checksum = xxh64(payload);
     const offset = payload.length === 0 ? 0 : this.#store(payload, true);
-    for (const sub of subs) this.#append(sub, kind, 0, offset, payload.length, checksum);
+    for (const sub of subs) this.#append(sub, kind, 0, offset, payload.length, payload.length, checksum);
     if (!this.#mayTake(1)) this.#trimConsumed();
   }
 
@@ -186,6 +208,7 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     rows: number,
     offset: number,
     length: number,
+    rawLength: number,
     checksum: bigint,
   ): void {
     const { log, metrics } = this.#parts;
@@ -199,16 +222,25 @@ export class LocalTaskWriter implements TaskWriter, Stager {
       kind,
       rows,
       length,
-      rawLength: length,
+      rawLength,
       offset,
       checksum,
       chain,
     });
-    if (kind === BUFFER_END) log.setFinished(sub.index, seq + 1);
+    if (kind === BUFFER_END) {
+      log.setFinished(sub.index, seq + 1);
+      this.#unfinished--;
+      this.#finishing = this.#unfinished === 0 && this.#subpartitions.some(({ kept }) => kept);
+    }
     if (length > 0) this.#pool.refer(offset);
     sub.next = seq + 1;
     sub.chain = chain;
-    sub.unconsumedBytes += length;
+    if (sub.kept) {
+      this.#keptBytes += length;
+      // Nobody holds it back.
+      sub.consumed = sub.next;
+      if (sub.next - sub.first >= log.ringRecords / 4) this.#deep.add(sub);
+    } else sub.unconsumedBytes += length;
     log.setNextHint(sub.index, sub.next);
     const { partition, subpartition } = sub;
     this.#staged.push({ partition, subpartition, seq, record });
@@ -255,7 +287,9 @@ export class LocalTaskWriter implements TaskWriter, Stager {
   #findRoom(): boolean {
     if (this.#hasSlot()) return true;
     this.#trimConsumed();
-    return this.#hasSlot();
+    if (this.#hasSlot()) return true;
+    // Kept data that cannot go to disk never makes room: then it is better to fail than to wait.
+    return this.#keptBytes > 0 && !this.#parts.arena.spills;
   }
 
   #hasSlot(): boolean {
@@ -278,12 +312,12 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     const generation = log.trimGeneration;
     if (generation !== this.#seenTrims) {
       this.#saidPressure = false;
+      this.#saidSpill = false;
       this.#saidDegraded.clear();
     }
     this.#seenTrims = generation;
     for (const sub of this.#subpartitions) {
-      const limit = log.trim(sub.index);
-      if (limit > sub.first) sub.trimTo(limit, (offset) => this.#pool.drop(offset));
+      if (sub.limit > sub.first) this.#trim(sub, sub.limit);
     }
   }
 
@@ -293,9 +327,9 @@ export class LocalTaskWriter implements TaskWriter, Stager {
   }
 
   #trimConsumedOf(sub: SubpartitionLog): void {
-    const { log, cursors, doorbell } = this.#parts;
-    sub.trimTo(Number.POSITIVE_INFINITY, (offset) => this.#pool.drop(offset));
-    if (sub.first <= log.trim(sub.index) || this.#saidDegraded.has(sub.partition)) return;
+    const { cursors, doorbell } = this.#parts;
+    this.#trim(sub, sub.kept ? sub.limit : Number.POSITIVE_INFINITY);
+    if (sub.mayForgetConsumed || this.#saidDegraded.has(sub.partition)) return;
     this.#saidDegraded.add(sub.partition);
     cursors.flagDegraded(sub.partition);
     doorbell.ring(MASTER_DOORBELL);
@@ -304,19 +338,50 @@ export class LocalTaskWriter implements TaskWriter, Stager {
   /** A full index ring: first what was trimmed goes, then what was consumed. */
   #relieve(sub: SubpartitionLog): void {
     this.#sayPressure();
-    sub.trimTo(this.#parts.log.trim(sub.index), (offset) => this.#pool.drop(offset));
+    this.#trim(sub, sub.limit);
     if (sub.next - sub.first >= this.#dataRecordsMax) this.#trimConsumedOf(sub);
   }
 
   #sayPressure(): void {
     if (this.#saidPressure) return;
     this.#saidPressure = true;
-    this.#parts.cursors.callAttention(ATTENTION_PRESSURE);
+    this.#callMaster(ATTENTION_PRESSURE);
+  }
+
+  #callMaster(attention: number): void {
+    this.#parts.cursors.callAttention(attention);
     this.#parts.doorbell.ring(MASTER_DOORBELL);
   }
 
+  /** Lets buffers below `limit` go that nobody needs in memory. */
+  #trim(sub: SubpartitionLog, limit: number): void {
+    sub.trimTo(limit, (offset, length) => {
+      this.#pool.drop(offset);
+      if (sub.kept) this.#keptBytes -= length;
+    });
+  }
+
+  /** Kept data waits for the disk only; where there is none it fills the memory. */
+  #awaitsSpill(): boolean {
+    const { arena, log, settings } = this.#parts;
+    if (this.#keptBytes === 0 || !arena.spills) return false;
+    const spillBytes = Math.min(settings.spillBytes, arena.totalBytes / 8);
+    if (this.#keptBytes < spillBytes && this.#deep.size === 0) return false;
+    if (log.trimGeneration !== this.#seenTrims) this.#reclaim();
+    if (!this.#saidSpill) {
+      this.#saidSpill = true;
+      this.#callMaster(ATTENTION_SPILL);
+    }
+    let full = this.#keptBytes >= 2 * spillBytes;
+    for (const sub of this.#deep) {
+      if (sub.next - sub.first < log.ringRecords / 4) this.#deep.delete(sub);
+      full ||= sub.next - sub.first >= log.ringRecords / 2;
+    }
+    return full;
+  }
+
   #isOver(sub: SubpartitionLog): boolean {
-    return sub.unconsumedBytes >= this.#parts.settings.unconsumedBytesMax || sub.unconsumedBuffers >= this.#buffersMax;
+    return sub.lagsTooFar(this.#parts.settings.unconsumedBytesMax, this.#buffersMax);
   }
 
   /**
@@ -325,7 +390,7 @@ export class LocalTaskWriter implements TaskWriter, Stager {
    */
   #mayResume(sub: SubpartitionLog): boolean {
     if (sub.consumed >= sub.published) return true;
-    const bytesMax = this.#parts.settings.unconsumedBytesMax / 2;
+    const bytesMax = sub.lagBytesMax(this.#parts.settings.unconsumedBytesMax) / 2;
     return sub.unconsumedBytes <= bytesMax && sub.unconsumedBuffers <= this.#buffersMax / 2;
   }
 
@@ -354,7 +419,9 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     const { log } = this.#parts;
     for (let seq = sub.first; seq < sub.next; seq++) {
       const record = log.recordOf(sub.index, seq);
-      if (log.length(record) > 0) this.#pool.adopt(log.offset(record), log.length(record));
+      const length = log.length(record);
+      if (length > 0) this.#pool.adopt(log.offset(record), length);
+      if (sub.kept) this.#keptBytes += length;
     }
   }
 

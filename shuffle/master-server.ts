@@ -15,6 +15,8 @@ import { decodeWriterSpec } from './writer-spec.js';
 export class MasterServer {
   readonly #master: ShuffleMaster;
   readonly #listening = new Set<RpcPeer>();
+  /** Who registered each writer, as long as it is connected. */
+  readonly #owners = new Map<string, RpcPeer>();
 
   constructor(master: ShuffleMaster) {
     this.#master = master;
@@ -23,11 +25,18 @@ export class MasterServer {
     });
   }
 
+  /** Whether the client that registered a writer is still connected. */
+  isOwned(writer: string): boolean {
+    return this.#owners.has(writer);
+  }
+
   /** Until the connection closes. */
   serve(peer: RpcPeer): void {
     const master = this.#master;
     peer.serve(SHUFFLE_SERVICES.register, async (body) => {
-      await master.register(decodeWriterSpec(body));
+      const writer = decodeWriterSpec(body);
+      this.#owners.set(writer.writer, peer);
+      await master.register(writer);
       return undefined;
     });
     peer.serve(SHUFFLE_SERVICES.seal, async (body) => {
@@ -41,7 +50,9 @@ export class MasterServer {
       return undefined;
     });
     peer.serve(SHUFFLE_SERVICES.release, async (body) => {
-      await master.release(String(ReleaseRequest.getRootAsReleaseRequest(reader(body)).writer()));
+      const writer = String(ReleaseRequest.getRootAsReleaseRequest(reader(body)).writer());
+      this.#owners.delete(writer);
+      await master.release(writer);
       return undefined;
     });
     peer.serve(SHUFFLE_SERVICES.releaseJob, async (body) => {
@@ -53,6 +64,9 @@ export class MasterServer {
       this.#listening.add(peer);
       return undefined;
     });
-    void peer.closed.then(() => this.#listening.delete(peer));
+    void peer.closed.then(() => {
+      this.#listening.delete(peer);
+      for (const [writer, owner] of [...this.#owners]) if (owner === peer) this.#owners.delete(writer);
+    });
   }
 }

@@ -19,6 +19,7 @@ import type { ShuffleUnderTest } from './conformance-kit.js';
 import { TEST_SETTINGS } from './settings.test.support.js';
 import { type ShuffleClient, shuffleClient } from './shuffle-client.js';
 import { ShuffleService } from './shuffle-service.js';
+import { temporaryRegions } from './temporary-regions.test.support.js';
 
 /** WebSockets are accepted by a front door. */
 async function listenOnFrontDoor(address: string, accept: (connection: Connection) => void): Promise<Listener> {
@@ -31,13 +32,15 @@ async function listenOnFrontDoor(address: string, accept: (connection: Connectio
 /** A service and two clients on connections of their own: a producer's and a consumer's. */
 async function overConnections(
   address: string,
+  spills: boolean,
   ofService: SharedMemory,
   ofClient?: () => SharedMemory,
 ): Promise<ShuffleUnderTest> {
   const clock = systemClock();
+  const disk = spills ? await temporaryRegions() : undefined;
   const network = nodeNetwork({ clock });
   const options = { memory: ofService, clock, logger: silentLogger(), settings: TEST_SETTINGS };
-  const service = await ShuffleService.open(options);
+  const service = await ShuffleService.open({ ...options, ...(disk === undefined ? {} : { regions: disk.regions }) });
   const accept = (connection: Connection) => service.attach(rpcPeer(connection, { clock }));
   const listener = address.startsWith('ws:')
     ? await listenOnFrontDoor(address, accept)
@@ -55,6 +58,7 @@ async function overConnections(
     producer: producer.client.environment,
     consumer: consumer.client.environment,
     unconsumedBytesMax: TEST_SETTINGS.unconsumedBytesMax,
+    spills,
     turn: () => sleep(clock, 3),
     async close() {
       for (const { client, peer } of clients) {
@@ -64,6 +68,7 @@ async function overConnections(
       }
       await service.close();
       await listener.close();
+      disk?.remove();
     },
   };
 }
@@ -72,39 +77,40 @@ const folder = mkdtempSync(join(tmpdir(), 'millrace-shuffle-'));
 let sockets = 0;
 test.after(() => rmSync(folder, { recursive: true, force: true }));
 
-shuffleConformance(
-  'wire over a Unix socket',
-  () => overConnections(`unix:${join(folder, `${sockets++}.sock`)}`, heapMemory()),
-  (name, run) => test(name, run),
-);
-
-shuffleConformance(
-  'wire over WebSocket',
-  () => overConnections('ws:', heapMemory()),
-  (name, run) => test(name, run),
-);
-
-shuffleConformance(
-  'wire over WebSocket, without uWebSockets.js',
-  () => overConnections('ws:node', heapMemory()),
-  (name, run) => test(name, run),
-);
-
 const shm = memoryBackedFolder() ?? tmpdir();
-shuffleConformance(
-  'mapped',
-  async () => {
-    const mapped = mkdtempSync(join(shm, 'millrace-shuffle-test-'));
-    const memory = () => mappedMemory({ folder: mapped });
-    const address = `unix:${join(folder, `${sockets++}.sock`)}`;
-    const shuffle = await overConnections(address, memory(), memory);
-    return {
-      ...shuffle,
-      close: async () => {
-        await shuffle.close();
-        rmSync(mapped, { recursive: true, force: true });
-      },
-    };
-  },
-  (name, run) => test(name, run),
-);
+
+for (const spills of [false, true]) {
+  const suffix = spills ? ', with a disk' : '';
+  shuffleConformance(
+    `wire over a Unix socket${suffix}`,
+    () => overConnections(`unix:${join(folder, `${sockets++}.sock`)}`, spills, heapMemory()),
+    (name, run) => test(name, run),
+  );
+  shuffleConformance(
+    `wire over WebSocket${suffix}`,
+    () => overConnections('ws:', spills, heapMemory()),
+    (name, run) => test(name, run),
+  );
+  shuffleConformance(
+    `wire over WebSocket without uWebSockets.js${suffix}`,
+    () => overConnections('ws:node', spills, heapMemory()),
+    (name, run) => test(name, run),
+  );
+  shuffleConformance(
+    `mapped${suffix}`,
+    async () => {
+      const mapped = mkdtempSync(join(shm, 'millrace-shuffle-test-'));
+      const memory = () => mappedMemory({ folder: mapped });
+      const address = `unix:${join(folder, `${sockets++}.sock`)}`;
+      const shuffle = await overConnections(address, spills, memory(), memory);
+      return {
+        ...shuffle,
+        close: async () => {
+          await shuffle.close();
+          rmSync(mapped, { recursive: true, force: true });
+        },
+      };
+    },
+    (name, run) => test(name, run),
+  );
+}

@@ -6,4 +6,5 @@ export const TEST_SETTINGS = {
   frameBytes: 256 * 1024,
   unconsumedBytesMax: 256 * 1024,
   unconsumedBuffersMax: 200,
+  spillBytes: 512 * 1024,
 };

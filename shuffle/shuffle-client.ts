@@ -8,6 +8,7 @@ import { remoteDoorbell } from './remote-doorbell.js';
 import { RemoteMaster } from './remote-master.js';
 import type { ShuffleFaults, ShuffleSettings } from './settings.js';
 import type { ShuffleEnvironment, ShuffleMaster } from './spi.js';
+import { readSpilledOver } from './spilled-messages.js';
 import { WireEnvironment } from './wire-environment.js';
 
 export interface ShuffleClientOptions {
@@ -48,6 +49,7 @@ function mappedEnvironment(options: ShuffleClientOptions & { readonly memory: Sh
   return new LocalEnvironment({
     ...options,
     doorbell: remoteDoorbell(peer),
+    readSpilled: readSpilledOver(peer),
     onWriter: (writer, epoch, state) =>
       peer.notify(SHUFFLE_SERVICES.held, encode(new HeldT(writer, epoch, state === 'closed'))),
   });

@@ -1,4 +1,4 @@
-import { type Clock, type Logger, MillraceError, type SharedMemory } from '../base/index.js';
+import { type Clock, type Logger, MillraceError, type SharedMemory, type Timer } from '../base/index.js';
 import type { RpcPeer } from '../base/rpc/index.js';
 import { Held } from './generated/millrace/shuffle.js';
 import { LocalEnvironment } from './local-environment.js';
@@ -6,9 +6,11 @@ import { LocalMaster } from './local-master.js';
 import { MasterServer } from './master-server.js';
 import { reader, SHUFFLE_SERVICES, strictly } from './message.js';
 import { type ShuffleMetrics, shuffleMetrics } from './metrics.js';
+import type { RegionStore } from './region-store.js';
 import { DoorbellExchange } from './remote-doorbell.js';
-import type { ShuffleFaults, ShuffleSettings } from './settings.js';
+import { SHUFFLE_DEFAULTS, type ShuffleFaults, type ShuffleSettings } from './settings.js';
 import type { ShuffleMaster } from './spi.js';
+import { serveSpilled } from './spilled-messages.js';
 import { WireSession } from './wire-session.js';
 
 export interface ShuffleServiceOptions {
@@ -17,6 +19,8 @@ export interface ShuffleServiceOptions {
   readonly logger: Logger;
   readonly settings?: Partial<ShuffleSettings>;
   readonly faults?: ShuffleFaults;
+  /** Where data goes that has no room in memory; closed with the service. Without it everything stays in memory. */
+  readonly regions?: RegionStore;
 }
 
 export interface ShuffleServiceMetrics extends Readonly<ShuffleMetrics> {
@@ -42,6 +46,8 @@ export class ShuffleService {
   readonly #doorbells: DoorbellExchange;
   readonly #sessions = new Set<RpcPeer>();
   readonly #masterServer: MasterServer;
+  #timer: Timer;
+  #closed = false;
   readonly #wireMetrics: ShuffleMetrics = shuffleMetrics();
   readonly #events = { lost: 0, pressure: 0, degraded: 0, expired: 0, diskSetAside: 0 };
 
@@ -49,6 +55,7 @@ export class ShuffleService {
     this.#options = options;
     this.#master = master;
     this.#doorbells = doorbells;
+    this.#timer = this.#tidyLater();
     master.onEvent((event) => {
       this.#events[event.kind]++;
     });
@@ -96,7 +103,9 @@ export class ShuffleService {
     const { memory, clock, settings = {}, faults = {} } = this.#options;
     const doorbell = this.#doorbells;
     const metrics = this.#wireMetrics;
-    const environment = new LocalEnvironment({ memory, clock, doorbell, settings, faults, metrics });
+    const { readSpilled } = this.#master;
+    const environment = new LocalEnvironment({ memory, clock, doorbell, settings, faults, metrics, readSpilled });
+    serveSpilled(peer, readSpilled);
     const wire = new WireSession(peer, environment, clock, refuse);
     peer.closed.then(async () => {
       this.#sessions.delete(peer);
@@ -109,6 +118,8 @@ export class ShuffleService {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer.cancel();
     for (const peer of this.#sessions) peer.close();
     await this.#master.close();
   }
@@ -133,6 +144,16 @@ export class ShuffleService {
     this.#options.logger.warn({ peer: peer.peer, error: error.toJSON() }, 'connection closed: a message made no sense');
     peer.notify(SHUFFLE_SERVICES.refused, Buffer.from(JSON.stringify(error.toJSON())));
     peer.close();
+  }
+
+  #tidyLater(): Timer {
+    const { clock, settings } = this.#options;
+    return clock.schedule(settings?.tidyMs ?? SHUFFLE_DEFAULTS.tidyMs, async () => {
+      await this.#master
+        .tidy(clock.monotonicMs(), (writer) => this.#masterServer.isOwned(writer))
+        .catch((e: unknown) => this.#failed('tidying up', e));
+      if (!this.#closed) this.#timer = this.#tidyLater();
+    });
   }
 
   #failed(what: string, thrown: unknown): void {

@@ -1,5 +1,7 @@
 import type { Cursors } from './cursors.js';
+import type { PartitionDescriptor } from './spi.js';
 import type { TaskLog } from './task-log.js';
+import { isKept, retentionOf } from './writer-spec.js';
 
 /**
  * The writer's (or, for a log whose writer is gone, the master's) view of one subpartition: what is retained, what is
@@ -16,6 +18,10 @@ export class SubpartitionLog {
   readonly #cursors: Cursors;
   readonly #firstCursor: number;
   readonly #consumers: number;
+  /** Consumers do not hold it back: what leaves memory is on disk. */
+  readonly kept: boolean;
+  readonly #maxLagBytes: number | undefined;
+  readonly #goesWhenConsumed: boolean;
   next: number;
   /** All below are published. */
   published: number;
@@ -30,7 +36,11 @@ export class SubpartitionLog {
     this.partition = partition;
     this.subpartition = subpartition;
     this.index = (log.firstSubpartition[partition] as number) + subpartition;
-    this.#consumers = log.descriptor.partitions[partition]?.consumers ?? 1;
+    const descriptor = log.descriptor.partitions[partition] as PartitionDescriptor;
+    this.#consumers = descriptor.consumers;
+    this.kept = isKept(descriptor);
+    this.#goesWhenConsumed = !this.kept && retentionOf(descriptor) === 'consumed';
+    this.#maxLagBytes = descriptor.maxLagBytes;
     this.#firstCursor = (log.firstCursor[partition] as number) + subpartition * this.#consumers;
     this.first = log.first(this.index);
     this.next = log.publishedNext(this.index);
@@ -43,6 +53,27 @@ export class SubpartitionLog {
 
   get unconsumedBuffers(): number {
     return this.next - this.consumed;
+  }
+
+  /** Whether its consumers lag so far behind that its writer has to wait. */
+  lagsTooFar(bytesMax: number, buffersMax: number): boolean {
+    return this.unconsumedBytes >= this.lagBytesMax(bytesMax) || this.unconsumedBuffers >= buffersMax;
+  }
+
+  /** Its own limit, or the service's. */
+  lagBytesMax(bytesMax: number): number {
+    return this.#maxLagBytes ?? bytesMax;
+  }
+
+  /** Seq below which consumed buffers need no memory: trimmed, or on disk, or not wanted twice. */
+  get limit(): number {
+    if (this.#goesWhenConsumed) return Number.POSITIVE_INFINITY;
+    return Math.max(this.#log.trim(this.index), this.#log.spilled(this.index));
+  }
+
+  /** Whether its retention allows that everything below `first` is nowhere any more. */
+  get mayForgetConsumed(): boolean {
+    return this.#goesWhenConsumed || this.first <= this.limit;
   }
 
   /** Index of the cursor of one consumer. */
@@ -79,8 +110,8 @@ export class SubpartitionLog {
     }
   }
 
-  /** Lets consumed buffers below `limit` go; calls `drop` with the arena offset of each that had bytes. */
-  trimTo(limit: number, drop: (offset: number) => void): void {
+  /** Lets consumed buffers below `limit` go; calls `drop` with arena offset and length of each that had bytes. */
+  trimTo(limit: number, drop: (offset: number, length: number) => void): void {
     this.refreshConsumed();
     const before = this.first;
     const end = Math.min(limit, this.consumed);
@@ -93,7 +124,8 @@ export class SubpartitionLog {
     }
     for (let seq = before; seq < end; seq++) {
       const record = this.#log.recordOf(this.index, seq);
-      if (this.#log.length(record) > 0) drop(this.#log.offset(record));
+      const length = this.#log.length(record);
+      if (length > 0) drop(this.#log.offset(record), length);
     }
     this.first = end;
   }
@@ -112,6 +144,7 @@ export class SubpartitionLog {
   }
 
   #slowestCursor(): number {
+    if (this.kept) return this.next;
     let slowest = this.next;
     for (let consumer = 0; consumer < this.#consumers; consumer++) {
       const low = this.#cursors.consumedLow(this.#firstCursor + consumer);

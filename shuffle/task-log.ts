@@ -213,6 +213,14 @@ export class TaskLog {
     Atomics.store(this.#longs, this.#subWord(subpartition) / 2 + 4, BigInt(seq));
   }
 
+  /** Of a finished subpartition that is on disk only: everything below `next` is there. */
+  restore(subpartition: number, next: number, chain: bigint): void {
+    this.setNextHint(subpartition, next);
+    this.setFirst(subpartition, next, chain);
+    this.setSpilled(subpartition, next);
+    this.setFinished(subpartition, next);
+  }
+
   /** The seq after a visible END, or 0 as long as there is none. */
   finished(subpartition: number): number {
     const seq = Number(Atomics.load(this.#longs, this.#subWord(subpartition) / 2 + 5));

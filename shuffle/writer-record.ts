@@ -74,10 +74,9 @@ export class WriterRecord {
   /** Trims what was trimmed by the master, or all that is consumed, and frees the slots nothing refers to any more. */
   sweep(arena: Arena, consumedToo: boolean): void {
     const { log } = this;
-    for (const sub of this.#subpartitions()) {
-      const trim = log.trim(sub.index);
-      sub.trimTo(consumedToo ? Number.POSITIVE_INFINITY : trim, () => {});
-      if (sub.first > trim) this.cursors.flagDegraded(sub.partition);
+    for (const sub of this.subpartitions()) {
+      sub.trimTo(consumedToo && !sub.kept ? Number.POSITIVE_INFINITY : sub.limit, () => {});
+      if (!sub.mayForgetConsumed) this.cursors.flagDegraded(sub.partition);
     }
     const used = this.#slotsFrom(arena, (sub) => sub.first);
     for (let slot = 0; slot < arena.slots; slot++) {
@@ -120,18 +119,38 @@ export class WriterRecord {
     return events;
   }
 
+  /** Every partition has its END, and something is kept. */
+  get isComplete(): boolean {
+    const subs = this.subpartitions();
+    return subs.some(({ kept }) => kept) && subs.every(({ index }) => this.log.finished(index) > 0);
+  }
+
+  get #cursorCount(): number {
+    return this.log.descriptor.partitions.reduce((sum, p) => sum + p.subpartitions * p.consumers, 0);
+  }
+
+  /** Changes whenever anybody writes, reads, trims or attaches. */
+  signsOfLife(): string {
+    const { log, cursors } = this;
+    const consumed: string[] = [];
+    for (let cursor = 0; cursor < this.#cursorCount; cursor++) {
+      consumed.push(`${cursors.generation(cursor)}.${cursors.consumedLow(cursor)}`);
+    }
+    return `${log.epoch} ${log.tail} ${log.trimGeneration} ${log.state} ${consumed.join(' ')}`;
+  }
+
   wakeReaders(doorbell: Doorbell): void {
-    const cursors = this.log.descriptor.partitions.reduce((sum, p) => sum + p.subpartitions * p.consumers, 0);
-    for (let cursor = 0; cursor < cursors; cursor++) {
+    for (let cursor = 0; cursor < this.#cursorCount; cursor++) {
       const address = this.cursors.wake(cursor);
       if (address !== 0) doorbell.ring(address);
     }
   }
 
-  status(): WriterStatus {
+  /** `onDisk`: what was spilled of a partition, by subpartition. */
+  status(onDisk?: (partition: string) => ReadonlyMap<number, { readonly first: number }>): WriterStatus {
     const { log } = this;
     const { writer, epoch, job } = log.descriptor;
-    const subs = this.#subpartitions();
+    const subs = this.subpartitions();
     return {
       writer,
       epoch: Math.max(epoch, log.epoch),
@@ -140,11 +159,16 @@ export class WriterRecord {
       job,
       partitions: log.descriptor.partitions.map((p, ordinal) => {
         const own = subs.filter((sub) => sub.partition === ordinal);
+        const spilled = onDisk?.(p.partition);
+        const first = (sub: SubpartitionLog) => {
+          const seq = spilled?.get(sub.subpartition)?.first ?? sub.first;
+          return Math.min(sub.first, Math.max(seq, log.trim(sub.index)));
+        };
         return {
           partition: p.partition,
           type: p.type,
           finished: own.every((sub) => log.finished(sub.index) > 0),
-          firstSeqs: own.map((sub) => sub.first),
+          firstSeqs: own.map(first),
           nextSeqs: own.map((sub) => sub.next),
           retainedBytes: own.reduce((sum, sub) => sum + sub.bytesBetween(sub.first, sub.next), 0),
         };
@@ -156,7 +180,7 @@ export class WriterRecord {
   #slotsFrom(arena: Arena, from: (sub: SubpartitionLog) => number): ReadonlySet<number> {
     const { log } = this;
     const used = new Set<number>();
-    for (const sub of this.#subpartitions()) {
+    for (const sub of this.subpartitions()) {
       for (let seq = Math.max(from(sub), sub.next - log.ringRecords); seq < sub.next; seq++) {
         const record = log.recordOf(sub.index, seq);
         const length = log.holds(record, seq) ? log.length(record) : 0;
@@ -168,7 +192,8 @@ export class WriterRecord {
     return used;
   }
 
-  #subpartitions(): SubpartitionLog[] {
+  /** What the log holds now of each subpartition. */
+  subpartitions(): SubpartitionLog[] {
     return this.log.descriptor.partitions.flatMap((p, partition) =>
       Array.from({ length: p.subpartitions }, (_, s) => new SubpartitionLog(this.log, this.cursors, partition, s)),
     );
