@@ -7,7 +7,7 @@ import { layoutUnknown } from './shuffle-errors.js';
  *     words: magic | version | cursors | partitions | writer's doorbell | attention | any release wakes the writer (0/1)
  *     from byte 64, per partition: lost (0/1) | degraded (0/1)
  *     then per (subpartition, consumer), 64 bytes each:
- *         long [generation | seq low 32 bits] | reader's doorbell | writer waits (0/1) | for this seq (low 32 bits)
+ *         long [generation | seq low 32 bits] | reader's doorbell | seq that the writer waits for, low 32 bits (0: none)
  *
  * Attaching raises the generation, so that a replaced consumer's late release changes nothing: its compare-and-swap
  * fails. A doorbell word is 0 while its owner is awake. A writer that sleeps says how far a consumer must come before
@@ -84,21 +84,30 @@ export class Cursors {
     return Atomics.load(words, 4) === 0 ? 0 : Atomics.exchange(words, 4, 0);
   }
 
-  /** As `wakeWriter`, but only when this consumer, having consumed all below `seq`, is what the writer waits for. */
-  wakeWriterAt(cursor: number, seq: number): number {
+  /**
+   * As `wakeWriter`, but only when this consumer, having consumed all below `seq`, is the last of its subpartition's
+   * (`consumers` cursors from `first`) that the writer waits for.
+   */
+  wakeWriterAt(cursor: number, seq: number, first: number, consumers: number): number {
     const { words } = this.region;
     if (Atomics.load(words, 4) === 0) return 0;
-    const word = this.#word(cursor);
-    const fulfilled = Atomics.load(words, word + 3) !== 0 && ((seq - Atomics.load(words, word + 4)) | 0) >= 0;
-    return fulfilled || Atomics.load(words, 6) !== 0 ? this.wakeWriter() : 0;
+    if (Atomics.load(words, 6) !== 0) return this.wakeWriter();
+    const word = this.#word(cursor) + 3;
+    const wished = Atomics.load(words, word);
+    if (wished === 0 || ((seq - wished) | 0) < 0) return 0;
+    // It may be another wish by now.
+    if (Atomics.compareExchange(words, word, wished, 0) !== wished) return 0;
+    for (let other = first; other < first + consumers; other++) {
+      // One who got there before the writer's doorbell was armed left the wish standing: where it is counts.
+      const theirs = Atomics.load(words, this.#word(other) + 3);
+      if (theirs !== 0 && ((this.consumedLow(other) - theirs) | 0) < 0) return 0;
+    }
+    return this.wakeWriter();
   }
 
-  /** The writer, when asleep, is to be woken once this consumer has consumed all below `seq`. */
+  /** The writer, when asleep, is to be woken once this consumer, too, has consumed all below `seq`. */
   wish(cursor: number, seq: number): void {
-    const { words } = this.region;
-    const word = this.#word(cursor);
-    Atomics.store(words, word + 4, seq | 0);
-    Atomics.store(words, word + 3, 1);
+    Atomics.store(this.region.words, this.#word(cursor) + 3, seq | 0 || 1);
   }
 
   forgetWish(cursor: number): void {

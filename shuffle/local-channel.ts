@@ -18,6 +18,9 @@ export class LocalChannel {
   readonly #arena: Arena;
   readonly #cursors: Cursors;
   readonly #cursor: number;
+  /** Of all consumers of this subpartition. */
+  readonly #firstCursor: number;
+  readonly #consumers: number;
   readonly #subpartition: number;
   readonly #generation: number;
   /** What stands in the cursor, as long as nobody took it over. */
@@ -71,7 +74,9 @@ export class LocalChannel {
     this.#codec = codecOf(spec.compression ?? 'none');
     this.#spilled = new SpilledReader(readSpilled, partition, subpartition, () => this.onFetched());
     this.#subpartition = (log.firstSubpartition[pointer.ordinal] as number) + subpartition;
-    this.#cursor = (log.firstCursor[pointer.ordinal] as number) + subpartition * spec.consumers + consumer;
+    this.#consumers = spec.consumers;
+    this.#firstCursor = (log.firstCursor[pointer.ordinal] as number) + subpartition * spec.consumers;
+    this.#cursor = this.#firstCursor + consumer;
     this.#seq = from.seq;
     this.#chain = from.chain;
     this.#consumed = from.seq;
@@ -261,7 +266,7 @@ export class LocalChannel {
     const next = cursorWord(this.#generation, this.#consumed);
     if (!this.#cursors.advance(this.#cursor, this.#cursorWord, next)) this.#fenced = true;
     this.#cursorWord = next;
-    return this.#cursors.wakeWriterAt(this.#cursor, this.#consumed);
+    return this.#cursors.wakeWriterAt(this.#cursor, this.#consumed, this.#firstCursor, this.#consumers);
   }
 
   #isFenced(): boolean {
