@@ -47,6 +47,80 @@ describe('unix network: the contract', () => {
   for (const contractCase of networkCutContract) it(contractCase.name, () => runNetworkCase(contractCase, open));
 });
 
+describe('unix network: frames in pieces', () => {
+  it('carries a frame of two pieces whole, whatever their sizes', async () => {
+    const frames: Uint8Array[] = [];
+    const listener = await network.listen(freshAddress(), (connection) => connection.onFrame((f) => frames.push(f)));
+    const client = await network.connect(listener.address);
+    const sizes = [0, 1, 8, 4096, 4097, 70_000, 300_000];
+    const pieces = sizes.flatMap((a) => sizes.map((b) => [bytesOf(a, 1), bytesOf(b, 2)] as const));
+    for (const [head, payload] of pieces) client.sendParts?.(head, payload);
+    while (frames.length < pieces.length) await yieldTurn(clock);
+    for (const [i, [head, payload]] of pieces.entries()) {
+      assert.equal(Buffer.compare(Buffer.concat([head, payload]), frames[i] as Uint8Array), 0);
+    }
+    client.close();
+    await listener.close();
+  });
+
+  it('uses the memory of a recycled frame for a later one, and of no other', async () => {
+    const frames: Uint8Array[] = [];
+    let server: Connection | undefined;
+    const listener = await network.listen(freshAddress(), (connection) => {
+      server = connection;
+      connection.onFrame((frame) => frames.push(frame));
+    });
+    const client = await network.connect(listener.address);
+    const receive = async (value: number) => {
+      const count = frames.length;
+      client.send(bytesOf(100_000, value));
+      while (frames.length === count) await yieldTurn(clock);
+    };
+    await receive(1);
+    await receive(2);
+    server?.recycle?.((frames[0] as Uint8Array).subarray(64));
+    await receive(3);
+    await receive(4);
+    assert.equal(frames[2]?.buffer, frames[0]?.buffer);
+    assert.notEqual(frames[3]?.buffer, frames[0]?.buffer);
+    assert.deepEqual(
+      frames.slice(1).map((frame) => [frame.length, frame[0], frame[99_999]]),
+      [2, 3, 4].map((value) => [100_000, value, value]),
+    );
+    client.close();
+    await listener.close();
+  });
+
+  it('lets what was flushed arrive while the sender does not end its turn', async () => {
+    const address = freshAddress();
+    const reader = spawn(process.execPath, ['-e', READER, address.slice(5)], { stdio: ['ignore', 'pipe', 'inherit'] });
+    await once(reader.stdout, 'data');
+    const client = await network.connect(address);
+    client.send(Uint8Array.of(7));
+    client.flush?.();
+    const marker = `${address.slice(5)}.arrived`;
+    for (const end = clock.monotonicMs() + 10_000; !existsSync(marker) && clock.monotonicMs() < end; );
+    assert(existsSync(marker), 'nothing arrived before the turn ended');
+    client.close();
+    await once(reader, 'exit');
+  });
+});
+
+/** Listens, says so, and leaves a file behind when the first bytes come. */
+const READER = `
+const { createServer } = require('node:net');
+const path = process.argv[1];
+const server = createServer((socket) => {
+  socket.once('data', () => require('node:fs').writeFileSync(path + '.arrived', ''));
+  socket.once('close', () => server.close());
+});
+server.listen(path, () => console.log('listening'));
+`;
+
+function bytesOf(length: number, value: number): Uint8Array {
+  return new Uint8Array(length).fill(value);
+}
+
 /** A listener that gives its first connection's close reason, and a raw socket to it. */
 async function rawClient(): Promise<{ socket: Socket; reason: Promise<MillraceError>; frames: Uint8Array[] }> {
   const address = freshAddress();
