@@ -366,8 +366,8 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     const { arena, log, settings } = this.#parts;
     if (this.#keptBytes === 0 || !arena.spills) return false;
     const spillBytes = Math.min(settings.spillBytes, arena.totalBytes / 8);
-    if (this.#keptBytes < spillBytes && this.#deep.size === 0) return false;
     if (log.trimGeneration !== this.#seenTrims) this.#reclaim();
+    if (this.#keptBytes < spillBytes && this.#deep.size === 0) return false;
     if (!this.#saidSpill) {
       this.#saidSpill = true;
       this.#callMaster(ATTENTION_SPILL);

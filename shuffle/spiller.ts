@@ -85,7 +85,11 @@ export class Spiller {
       const record = recordOf(writer);
       if (record === undefined) return;
       const { parts, ends, gaps } = gather(record, arena, retained, regionBytes);
-      if (parts.length === 0) return;
+      if (parts.length === 0) {
+        // Who asked a moment too early may ask again.
+        record.log.bumpTrimGeneration();
+        return;
+      }
       for (const [partition, seqs] of gaps) await store.trim(partition, seqs);
       await store.write(writer, parts, { durable });
       await exclusively(async () => {
