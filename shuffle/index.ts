@@ -20,6 +20,7 @@ export {
   type ShufflePlugin,
   type ShuffleServiceEnd,
 } from './plugin.js';
+export type { IdleLimits } from './reaper.js';
 export type { RegionObjects } from './region-objects.js';
 export {
   type RecoveredWriter,

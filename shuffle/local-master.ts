@@ -346,6 +346,9 @@ export class LocalMaster implements ShuffleMaster {
       this.arena.setSpills(false);
       return undefined;
     }
+    regions.onEvent((event) => {
+      if (event.kind === 'lost' || event.kind === 'diskSetAside') this.#emit(event);
+    });
     return new Spiller({
       store: regions,
       arena: this.arena,

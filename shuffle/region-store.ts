@@ -67,7 +67,7 @@ export class RegionStore {
   readonly #logger: Logger;
   readonly #bootId: string;
   readonly #diskBytesMax: number;
-  readonly #onEvent: (event: RegionEvent) => void;
+  readonly #handlers: ((event: RegionEvent) => void)[];
   readonly #runs = new StoredRuns();
   /** By age. */
   readonly #regions = new Set<Region>();
@@ -89,13 +89,14 @@ export class RegionStore {
     disks: readonly SpillDisk[],
     objects: ObjectRegions,
     found: RecoveredRegions,
+    handlers: ((event: RegionEvent) => void)[],
   ) {
     this.#disks = disks;
     this.#objects = objects;
     this.#logger = options.logger;
     this.#bootId = options.bootId;
     this.#diskBytesMax = options.diskBytesMax ?? Number.POSITIVE_INFINITY;
-    this.#onEvent = options.onEvent ?? (() => {});
+    this.#handlers = handlers;
     this.#lastNumber = found.highest;
     for (const region of found.regions) this.#add(region);
     for (const [writer, finished] of found.finished) {
@@ -114,7 +115,10 @@ export class RegionStore {
   /** Reads what the folders hold. A folder that cannot be used is set aside; it never fails because of one. */
   static async open(options: RegionStoreOptions): Promise<RegionStore> {
     const { disk, clock, logger, random, bootId, deadlineMs = DEADLINE_MS } = options;
-    const tell = options.onEvent ?? (() => {});
+    const handlers = options.onEvent === undefined ? [] : [options.onEvent];
+    const tell = (event: RegionEvent) => {
+      for (const handler of handlers) handler(event);
+    };
     const onSetAside = (folder: string, reason: string) => {
       logger.error({ folder, reason }, 'spill folder set aside: it is not used any more');
       tell({ kind: 'diskSetAside', folder, reason });
@@ -126,7 +130,12 @@ export class RegionStore {
     const disks = options.folders.map((folder) => new SpillDisk({ disk, folder, clock, deadlineMs, onSetAside }));
     const objects = new ObjectRegions({ objects: options.objects, clock, logger, random, deadlineMs });
     const found = await recoverRegions(disks, objects, bootId, logger, onCut);
-    return new RegionStore(options, disks, objects, found);
+    return new RegionStore(options, disks, objects, found, handlers);
+  }
+
+  /** Tells another one too, of what happens from now on. */
+  onEvent(handler: (event: RegionEvent) => void): void {
+    this.#handlers.push(handler);
   }
 
   /**
@@ -379,7 +388,7 @@ export class RegionStore {
     if (lost && !this.#lost.has(partition)) {
       this.#lost.add(partition);
       this.#logger.error({ partition, subpartition, seq, reason: error.message }, 'spilled partition is lost');
-      this.#onEvent({ kind: 'lost', partition, reason: error.message });
+      for (const handler of this.#handlers) handler({ kind: 'lost', partition, reason: error.message });
     }
     return error;
   }

@@ -34,6 +34,12 @@ export interface ShuffleServiceMetrics extends Readonly<ShuffleMetrics> {
   readonly degradedEvents: number;
   readonly writersExpired: number;
   readonly disksSetAside: number;
+  /** Of what is on disk or in an object store now, and what was written there and read back so far. */
+  readonly spilledRegions: number;
+  readonly spilledBytes: number;
+  readonly spilledObjectBytes: number;
+  readonly spillBytesWritten: number;
+  readonly spillBytesRead: number;
 }
 
 /**
@@ -78,6 +84,7 @@ export class ShuffleService {
   get metrics(): ShuffleServiceMetrics {
     const { arena, quarantinedSlots, writers } = this.#master;
     const { lost, pressure, degraded, expired, diskSetAside } = this.#events;
+    const spilled = this.#options.regions?.metrics;
     return {
       connections: this.#sessions.size,
       writers,
@@ -89,6 +96,11 @@ export class ShuffleService {
       degradedEvents: degraded,
       writersExpired: expired,
       disksSetAside: diskSetAside,
+      spilledRegions: spilled?.regions ?? 0,
+      spilledBytes: spilled?.bytesOnDisk ?? 0,
+      spilledObjectBytes: spilled?.bytesInObjects ?? 0,
+      spillBytesWritten: spilled?.bytesWritten ?? 0,
+      spillBytesRead: spilled?.bytesRead ?? 0,
       ...this.#wireMetrics,
     };
   }

@@ -126,6 +126,7 @@ export class Cluster {
       memoryFolder: options.folders.memory,
       runFolders: [options.folders.path, ...(options.folders.memory === undefined ? [] : [options.folders.memory])],
       errorFile: join(options.folders.path, 'daemon.error'),
+      spillFolders: [join(options.folders.path, 'spill')],
       http: undefined,
       logLevel: options.logLevel,
     };

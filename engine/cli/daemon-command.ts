@@ -13,6 +13,7 @@ import {
   systemRandom,
 } from '../../base/index.js';
 import { nodeNetwork } from '../../base/rpc/index.js';
+import { type IdleLimits, SHUFFLE_DEFAULTS } from '../../shuffle/index.js';
 import { Daemon, type DaemonSettings, daemonShuffle } from '../daemon/index.js';
 import type { ShuffleKind } from '../runtime/index.js';
 import { errorLine, exitCodeOf } from './exit.js';
@@ -21,6 +22,7 @@ import { KeptMemory } from './kept-memory.js';
 import { folder, wholeNumber } from './options.js';
 import { RunFolders } from './run-folders.js';
 import { shuffleKind } from './shuffle-option.js';
+import { SpillFolders } from './spill-folders.js';
 import { VERSION } from './version.js';
 
 interface DaemonFlags {
@@ -33,6 +35,12 @@ interface DaemonFlags {
   readonly shmDir?: string;
   readonly memoryFolder?: string;
   readonly arenaBytes?: number;
+  readonly spillDir?: readonly string[];
+  readonly spillBytesMax?: number;
+  readonly expireConsumed?: number;
+  readonly expirePartlyConsumed?: number;
+  readonly expireUnread?: number;
+  readonly expireUnfinished?: number;
   readonly logLevel: LogLevel;
 }
 
@@ -48,7 +56,8 @@ The daemon keeps what workers must not lose: the buffers between tasks (shuffle)
 making. It prints its addresses on stdout, one 'name: value' a line, when it is ready, and runs until SIGTERM or Ctrl-C: then
 it closes all connections and ends with exit code 0 (a second signal does not wait). Its buffers go with it, unless they are in
 --memory-folder: there they stay, also after a SIGKILL, and the next daemon on that folder goes on with all of them. What a
-killed daemon left elsewhere in memory is removed by the next start. A folder, socket or port that is in use is refused.
+killed daemon left elsewhere in memory is removed by the next start. Finished blocking and hybrid partitions are complete in
+--spill-dir: with a folder given, they are there again after a restart, a reboot included. A folder, socket or port that is in use is refused.
 
 Front door (HTTP and WebSocket on --host and --port): served by uWebSockets.js; where its native library does not load,
 by node:http and ws, which behave the same. The line 'front door' says which one it is.
@@ -105,6 +114,20 @@ export function addDaemonCommand(program: Command): void {
       'memory for buffers; an arena that is there already keeps its size (default: 256 MiB)',
       wholeNumber(ARENA_BYTES_MIN, ARENA_BYTES_MAX),
     )
+    .option(
+      '--spill-dir <dir...>',
+      'folders for buffers that have no room in memory or are kept, one on each disk; one that fails is set aside (default: one in a temporary folder, removed at the end)',
+      (dir: string, before: readonly string[] = []) => [...before, folder(dir)],
+    )
+    .option(
+      '--spill-bytes-max <n>',
+      'bytes on all of these disks together (default: until they are full)',
+      wholeNumber(1, Number.MAX_SAFE_INTEGER),
+    )
+    .option(...expiry('consumed', 'that all its consumers have read', SHUFFLE_DEFAULTS.idleConsumedMs))
+    .option(...expiry('partly-consumed', 'of which some was read', SHUFFLE_DEFAULTS.idlePartlyConsumedMs))
+    .option(...expiry('unread', 'that nobody ever read', SHUFFLE_DEFAULTS.idleNeverConsumedMs))
+    .option(...expiry('unfinished', 'without an END, whose writer is gone', SHUFFLE_DEFAULTS.idleUnfinishedMs))
     .addOption(
       new Option('--log-level <level>', 'what to log on stderr')
         .choices(['debug', 'info', 'warn', 'error', 'silent'])
@@ -127,15 +150,18 @@ async function runDaemon(flags: DaemonFlags): Promise<void> {
     throw new MillraceError('invalid', 'OPTION', '--memory-folder: only with --shuffle mapped are buffers in a folder');
   }
   const kept = memoryFolder === undefined ? undefined : KeptMemory.claim(memoryFolder);
+  let spill: SpillFolders | undefined;
   const mapped = shuffle === 'mapped' && kept === undefined;
   let folders: RunFolders | undefined;
   const release = () => {
     folders?.release();
     kept?.release();
+    spill?.release();
   };
   try {
     folders = RunFolders.claim({ mapped, memoryDir: flags.shmDir });
-    const starting = openDaemon(flags, folders, kept?.path ?? folders.memory);
+    if (flags.spillDir !== undefined) spill = SpillFolders.claim(flags.spillDir);
+    const starting = openDaemon(flags, folders, kept?.path ?? folders.memory, spill?.paths);
     onInterrupt(async () => {
       const daemon = await starting.catch(() => undefined);
       await daemon?.close();
@@ -148,7 +174,12 @@ async function runDaemon(flags: DaemonFlags): Promise<void> {
   }
 }
 
-async function openDaemon(flags: DaemonFlags, folders: RunFolders, memory: string | undefined): Promise<Daemon> {
+async function openDaemon(
+  flags: DaemonFlags,
+  folders: RunFolders,
+  memory: string | undefined,
+  spillFolders = [join(folders.path, 'spill')] as readonly string[],
+): Promise<Daemon> {
   if (flags.shuffle === 'mapped' && memory === undefined) {
     const message = 'there is no memory-backed folder here: name one with --shm-dir, or use --shuffle wire';
     throw new MillraceError('invalid', 'NO_MEMORY_FOLDER', message);
@@ -168,6 +199,9 @@ async function openDaemon(flags: DaemonFlags, folders: RunFolders, memory: strin
     errorFile: '',
     http: { host: flags.host, port: flags.port },
     ...(flags.arenaBytes === undefined ? {} : { arenaBytes: flags.arenaBytes }),
+    spillFolders,
+    ...(flags.spillBytesMax === undefined ? {} : { spillBytesMax: flags.spillBytesMax }),
+    idleLimits: idleLimits(flags),
     logLevel: flags.logLevel,
   };
   let tokenFile = flags.tokenFile;
@@ -176,14 +210,17 @@ async function openDaemon(flags: DaemonFlags, folders: RunFolders, memory: strin
     writeFileSync(tokenFile, `${settings.token}\n`, { mode: 0o600 });
   }
   const clock = systemClock();
-  const daemon = await Daemon.open({
-    settings,
+  const surroundings = {
     clock,
-    network: nodeNetwork({ clock }),
-    shuffle: await daemonShuffle(settings),
     disk: nodeDisk(),
     random: systemRandom(),
     logger: stderrLogger(flags.logLevel, { part: 'daemon' }),
+  };
+  const daemon = await Daemon.open({
+    ...surroundings,
+    settings,
+    network: nodeNetwork({ clock }),
+    shuffle: await daemonShuffle(settings, surroundings),
     process: { version: VERSION, pid: process.pid, bootId: ownIdentity().bootId },
   });
   announce(daemon, settings, resolve(tokenFile));
@@ -204,9 +241,30 @@ function announce(daemon: Daemon, settings: DaemonSettings, tokenFile: string): 
     `token file: ${tokenFile}`,
     `state segments: ${settings.checkpoints}`,
     `buffers: ${settings.memoryFolder ?? 'memory of this process'}`,
+    `spilled buffers: ${settings.spillFolders?.join(', ')}`,
     'ready',
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** Of partitions whose owner is not connected any more. */
+function expiry(
+  what: string,
+  which: string,
+  defaultMs: number,
+): [flags: string, description: string, parse: (text: string) => number] {
+  const description = `seconds after which data ${which} goes when its owner is gone and nothing happens to it (default: ${defaultMs / 1000})`;
+  return [`--expire-${what} <s>`, description, wholeNumber(1, 10 ** 9)];
+}
+
+function idleLimits(flags: DaemonFlags): Partial<IdleLimits> {
+  const { expireConsumed, expirePartlyConsumed, expireUnread, expireUnfinished } = flags;
+  return {
+    ...(expireConsumed === undefined ? {} : { idleConsumedMs: expireConsumed * 1000 }),
+    ...(expirePartlyConsumed === undefined ? {} : { idlePartlyConsumedMs: expirePartlyConsumed * 1000 }),
+    ...(expireUnread === undefined ? {} : { idleNeverConsumedMs: expireUnread * 1000 }),
+    ...(expireUnfinished === undefined ? {} : { idleUnfinishedMs: expireUnfinished * 1000 }),
+  };
 }
 
 function unixAddress(text: string): string {

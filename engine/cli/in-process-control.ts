@@ -10,7 +10,7 @@ import {
 } from '../../base/index.js';
 import { nodeNetwork } from '../../base/rpc/index.js';
 import { builtInShuffle } from '../../shuffle/index.js';
-import { Daemon, type DaemonSettings } from '../daemon/index.js';
+import { Daemon, type DaemonSettings, spillOptions } from '../daemon/index.js';
 import { Worker, type WorkerSettings } from '../runtime/index.js';
 
 /**
@@ -24,14 +24,19 @@ export function inProcessControl(logger: Logger): ProcessControl {
   return {
     async spawn(role, name, settings) {
       if (role === 'daemon') {
-        const daemon = await Daemon.open({
-          settings: settings as DaemonSettings,
+        const surroundings = {
           clock,
-          network,
-          shuffle: builtInShuffle({ memory }),
           disk: nodeDisk(),
           random: systemRandom(),
           logger: logger.child({ part: 'daemon' }),
+        };
+        const ofDaemon = settings as DaemonSettings;
+        const spill = await spillOptions(ofDaemon, surroundings);
+        const daemon = await Daemon.open({
+          ...surroundings,
+          settings: ofDaemon,
+          network,
+          shuffle: builtInShuffle({ memory, ...spill }),
         });
         return handleOf(name, () => daemon.close());
       }

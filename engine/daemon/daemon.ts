@@ -7,7 +7,7 @@ import {
   openFrontDoor,
 } from '../../base/rpc/index.js';
 import { CheckpointStore, DirectoryBlobStore, SegmentHome } from '../../checkpoint/index.js';
-import { SHUFFLE_DEFAULTS, type ShufflePlugin, type ShuffleServiceEnd } from '../../shuffle/index.js';
+import { type IdleLimits, SHUFFLE_DEFAULTS, type ShufflePlugin, type ShuffleServiceEnd } from '../../shuffle/index.js';
 import { SHUFFLE_SETTINGS, type ShuffleKind } from '../runtime/index.js';
 import { serveControl } from './control-api.js';
 import { type DaemonMetrics, daemonMetrics } from './metrics.js';
@@ -33,6 +33,12 @@ export interface DaemonSettings {
   /** The front door (health, metrics, WebSocket data); undefined for none. */
   readonly http: { readonly host: string; readonly port: number } | undefined;
   readonly arenaBytes?: number;
+  /** One on each disk for buffers that have no room in memory, or are kept; none: everything stays in memory. */
+  readonly spillFolders?: readonly string[];
+  /** On all of them together. */
+  readonly spillBytesMax?: number;
+  /** How long partitions stay that nobody wants any more; the shuffle's own limits by default. */
+  readonly idleLimits?: Partial<IdleLimits>;
   readonly logLevel: LogLevel;
 }
 
@@ -93,6 +99,7 @@ export class Daemon {
       ...SHUFFLE_DEFAULTS,
       ...SHUFFLE_SETTINGS,
       ...(settings.arenaBytes === undefined ? {} : { arenaBytes: settings.arenaBytes }),
+      ...settings.idleLimits,
     };
     const shuffle = await options.shuffle.openService({ clock, logger, settings: shuffleSettings });
     const peers = new Set<AuthenticatedPeer>();

@@ -1,2 +1,2 @@
 export { Daemon, type DaemonProcess, type DaemonSettings } from './daemon.js';
-export { daemonShuffle } from './daemon-shuffle.js';
+export { daemonShuffle, spillOptions } from './daemon-shuffle.js';

@@ -26,15 +26,18 @@ onParentGone(() => {
 const settings = (await readSettings()) as DaemonSettings;
 runFolders = settings.runFolders;
 const clock = systemClock();
+const surroundings = {
+  clock,
+  disk: nodeDisk(),
+  random: systemRandom(),
+  logger: stderrLogger(settings.logLevel, { part: 'daemon' }),
+};
 const open = async () =>
   Daemon.open({
+    ...surroundings,
     settings,
-    clock,
     network: nodeNetwork({ clock }),
-    shuffle: await daemonShuffle(settings),
-    disk: nodeDisk(),
-    random: systemRandom(),
-    logger: stderrLogger(settings.logLevel, { part: 'daemon' }),
+    shuffle: await daemonShuffle(settings, surroundings),
   });
 const daemon = await open().catch((thrown) => {
   writeFileSync(settings.errorFile, JSON.stringify(MillraceError.from(thrown)));
