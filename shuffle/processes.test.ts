@@ -34,6 +34,7 @@ interface RogueEnd {
 interface Rogue {
   readonly child: ChildProcess;
   readonly end: Promise<RogueEnd>;
+  readonly exited: Promise<unknown>;
 }
 
 async function onHost(run: (host: Host) => Promise<void>): Promise<void> {
@@ -68,9 +69,10 @@ function lineage(name: string, epoch: number): WriterDescriptor {
 async function startRogue(host: Host, descriptor: WriterDescriptor): Promise<Rogue> {
   const child = fork(ROGUE, [host.folder, JSON.stringify(descriptor)]);
   host.children.push(child);
+  const exited = once(child, 'exit');
   await once(child, 'message');
   const end = once(child, 'message').then(([message]) => message as RogueEnd);
-  return { child, end };
+  return { child, end, exited };
 }
 
 function openBoth(host: Host, name: string): Promise<InputGate> {
@@ -102,7 +104,7 @@ test('a seal against a publishing process: all below the tail is visible, nothin
       const descriptor = lineage(`w${round}`, 1);
       await host.master.register(descriptor);
       const gate = await openBoth(host, descriptor.writer);
-      const { end } = await startRogue(host, descriptor);
+      const { end, exited } = await startRogue(host, descriptor);
       while (drain(gate)[1] === 0) await sleep(clock, 1);
       await readFor(gate, 20 + round * 7);
       const { tail } = await host.master.seal(descriptor.writer, 2);
@@ -111,6 +113,8 @@ test('a seal against a publishing process: all below the tail is visible, nothin
       assert.deepEqual(drain(gate), [tail, tail]);
       await host.master.release(descriptor.writer);
       await gate.close();
+      // It gives its open slots back when it ends.
+      await exited;
     }
     assert.equal(host.master.arena.freeSlots(), host.master.arena.slots);
   }));
