@@ -58,6 +58,7 @@ export class LocalChannel {
     cursors: Cursors,
     arena: Arena,
     readSpilled: ReadSpilled,
+    fetchBytes: number,
   ) {
     this.descriptor = descriptor;
     this.#pointer = pointer;
@@ -72,7 +73,7 @@ export class LocalChannel {
     this.#kept = isKept(spec);
     this.#blocking = spec.type === 'blocking';
     this.#codec = codecOf(spec.compression ?? 'none');
-    this.#spilled = new SpilledReader(readSpilled, partition, subpartition, () => this.onFetched());
+    this.#spilled = new SpilledReader(readSpilled, partition, subpartition, fetchBytes, () => this.onFetched());
     this.#subpartition = (log.firstSubpartition[pointer.ordinal] as number) + subpartition;
     this.#consumers = spec.consumers;
     this.#firstCursor = (log.firstCursor[pointer.ordinal] as number) + subpartition * spec.consumers;

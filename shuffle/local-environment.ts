@@ -11,7 +11,7 @@ import { type ShuffleMetrics, shuffleMetrics } from './metrics.js';
 import { SHUFFLE_DEFAULTS, type ShuffleFaults, type ShuffleSettings } from './settings.js';
 import { partitionLost, writerFenced, writerUnknown } from './shuffle-errors.js';
 import type { ChannelDescriptor, InputGate, ShuffleEnvironment, TaskWriter, WriterDescriptor } from './spi.js';
-import type { ReadSpilled } from './spilled-reader.js';
+import { fetchBytesFor, type ReadSpilled } from './spilled-reader.js';
 import { STATE_OPEN, STATE_REGISTERED, TaskLog } from './task-log.js';
 
 export interface LocalEnvironmentOptions {
@@ -108,7 +108,8 @@ export class LocalEnvironment implements ShuffleEnvironment {
     try {
       const attached: LocalChannel[] = [];
       const opened = new Map<string, OpenedPartition>();
-      for (const channel of channels) attached.push(await this.#attach(channel, opened, regions));
+      for (const channel of channels)
+        attached.push(await this.#attach(channel, opened, regions, fetchBytesFor(channels.length)));
       const address = nextDoorbell(await this.#doorbells());
       const openLog = async (number: number) => {
         const log = await TaskLog.open(this.#memory, number, 'read');
@@ -152,6 +153,7 @@ export class LocalEnvironment implements ShuffleEnvironment {
     channel: ChannelDescriptor,
     opened: Map<string, OpenedPartition>,
     regions: SharedRegion[],
+    fetchBytes: number,
   ): Promise<LocalChannel> {
     const { partition, subpartition, from } = channel;
     const arena = await (this.#readArena as Promise<Arena>);
@@ -160,7 +162,7 @@ export class LocalEnvironment implements ShuffleEnvironment {
       const known = opened.get(partition);
       if (known !== undefined && known.pointer.logNumber === known.log.number) {
         const { pointer, log, cursors } = known;
-        return new LocalChannel(channel, pointer, log, cursors, arena, readSpilled);
+        return new LocalChannel(channel, pointer, log, cursors, arena, readSpilled, fetchBytes);
       }
       const pointer = await openPointer(this.#memory, 'partition', partition, 'read');
       if (pointer !== undefined) regions.push(pointer.region);
@@ -174,7 +176,7 @@ export class LocalEnvironment implements ShuffleEnvironment {
         const cursors = await Cursors.open(this.#memory, log.cursorsNumber);
         regions.push(cursors.region);
         opened.set(partition, { pointer, log, cursors });
-        return new LocalChannel(channel, pointer, log, cursors, arena, readSpilled);
+        return new LocalChannel(channel, pointer, log, cursors, arena, readSpilled, fetchBytes);
       } catch (e) {
         // The log went away between the two looks: released, or succeeded by a later attempt.
         if (!(e instanceof MillraceError && e.code === 'MEMORY_NOT_FOUND') || pointer.logNumber === logNumber) throw e;

@@ -19,8 +19,9 @@ export function readSpilledOver(peer: RpcPeer): ReadSpilled {
   };
 }
 
-/** Serves that from the service's disks. */
-export function serveSpilled(peer: RpcPeer, read: ReadSpilled): void {
+/** Serves that from the service's disks, which read on while an answer is under way. */
+export function serveSpilled(peer: RpcPeer, fromDisk: ReadSpilled): void {
+  const read = readingAhead(fromDisk);
   peer.serve(SHUFFLE_SERVICES.readSpilled, async (body) => {
     const request = ReadSpilledRequest.getRootAsReadSpilled(reader(body));
     const bytesMax = Math.min(request.bytesMax(), ANSWER_BYTES_MAX);
@@ -28,6 +29,28 @@ export function serveSpilled(peer: RpcPeer, read: ReadSpilled): void {
     return encodeSpilled(buffers);
   });
 }
+
+/** What comes after an answer is read at once: whoever asked will most likely ask for that. */
+function readingAhead(read: ReadSpilled): ReadSpilled {
+  const ahead = new Map<string, { readonly seq: number; readonly buffers: Promise<readonly RegionBuffer[]> }>();
+  return async (partition, subpartition, seq, bytesMax) => {
+    const key = `${subpartition} ${partition}`;
+    const known = ahead.get(key);
+    ahead.delete(key);
+    const buffers = await (known?.seq === seq ? known.buffers : read(partition, subpartition, seq, bytesMax));
+    if (buffers.length > 0 && ahead.size < AHEAD_MAX) {
+      const next = seq + buffers.length;
+      const following = read(partition, subpartition, next, bytesMax);
+      // Told to whoever asks for it, if anybody does.
+      following.catch(() => {});
+      ahead.set(key, { seq: next, buffers: following });
+    }
+    return buffers;
+  };
+}
+
+/** So many readers of one connection are read ahead for. */
+const AHEAD_MAX = 16;
 
 function encodeSpilled(buffers: readonly RegionBuffer[]): Uint8Array {
   const builder = new Builder(64 + buffers.length * 48);

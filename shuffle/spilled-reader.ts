@@ -11,6 +11,7 @@ export type ReadSpilled = (
 /** Fetches one subpartition's buffers from disk, some ahead of their reader. */
 export class SpilledReader {
   readonly #read: ReadSpilled;
+  readonly #fetchBytes: number;
   readonly #partition: string;
   readonly #subpartition: number;
   /** Called when something came. */
@@ -21,8 +22,9 @@ export class SpilledReader {
   #next: RegionBuffer[] = [];
   #failure: unknown;
 
-  constructor(read: ReadSpilled, partition: string, subpartition: number, wake: () => void) {
+  constructor(read: ReadSpilled, partition: string, subpartition: number, fetchBytes: number, wake: () => void) {
     this.#read = read;
+    this.#fetchBytes = fetchBytes;
     this.#partition = partition;
     this.#subpartition = subpartition;
     this.#wake = wake;
@@ -61,7 +63,7 @@ export class SpilledReader {
 
   #fetch(seq: number): void {
     if (this.#ahead !== undefined || this.#failure !== undefined) return;
-    this.#ahead = this.#read(this.#partition, this.#subpartition, seq, FETCH_BYTES)
+    this.#ahead = this.#read(this.#partition, this.#subpartition, seq, this.#fetchBytes)
       .then(
         (buffers) => {
           this.#next = [...buffers];
@@ -77,5 +79,11 @@ export class SpilledReader {
   }
 }
 
-/** So much is read from disk at a time: seeks are dear, and two such reads are in memory for each reader. */
-const FETCH_BYTES = 1024 * 1024;
+/** What each of so many channels reads from disk at a time: seeks are dear, and two such reads are in memory for each. */
+export function fetchBytesFor(channels: number): number {
+  return Math.max(FETCH_BYTES_MIN, Math.min(FETCH_BYTES_MAX, Math.floor(FETCH_BYTES_OF_GATE / channels)));
+}
+
+const FETCH_BYTES_MIN = 64 * 1024;
+const FETCH_BYTES_MAX = 4 * 1024 * 1024;
+const FETCH_BYTES_OF_GATE = 32 * 1024 * 1024;

@@ -1,5 +1,5 @@
 import { systemClock } from '../../base/index.js';
-import type { ShuffleClient, WriterDescriptor } from '../../shuffle/index.js';
+import { BUFFER_END, type ShuffleClient, type WriterDescriptor } from '../../shuffle/index.js';
 import { servePeer } from '../peer.js';
 import { openAll, openClient, type ServiceAddress, Trimmer, untilAvailable } from './shuffle-client.js';
 
@@ -15,6 +15,40 @@ let client: ShuffleClient | undefined;
 servePeer({
   async open(address: ServiceAddress): Promise<void> {
     client = await openClient(clock, address);
+  },
+  /** Writes a finished partition: so many buffers to each subpartition, then END. */
+  async fill(order: { writer: WriterDescriptor; buffers: number; bufferBytes: number }): Promise<void> {
+    const writer = await (client as ShuffleClient).environment.openWriter(order.writer);
+    const [partition] = writer.partitions;
+    const subpartitions = order.writer.partitions[0]?.subpartitions ?? 0;
+    const payload = new Uint8Array(order.bufferBytes).fill(7);
+    for (let i = 0; i < order.buffers; i++) {
+      await untilAvailable(writer);
+      for (let sub = 0; sub < subpartitions; sub++) partition?.emit(sub, payload, 1);
+      writer.publish(NOTHING);
+    }
+    partition?.event(BUFFER_END, NOTHING);
+    writer.publish(NOTHING);
+    await writer.close();
+  },
+  /** Reads all subpartitions to their ends, one after the other, and verifies them (the gate does). Resolves with the buffers. */
+  async drain(order: { partition: string; subpartitions: number }): Promise<number> {
+    let received = 0;
+    for (let sub = 0; sub < order.subpartitions; sub++) {
+      const gate = await openAll(client as ShuffleClient, order.partition, sub, sub + 1);
+      for (let ended = false; !ended; ) {
+        const buffer = gate.poll();
+        if (buffer === undefined) {
+          await gate.whenAvailable(WAIT_MS);
+          continue;
+        }
+        ended = buffer.kind === BUFFER_END;
+        if (!ended) received++;
+        buffer.release();
+      }
+      await gate.close();
+    }
+    return received;
   },
   /** Resolves with the CPU time it took, in ms. */
   async produce(order: { writer: WriterDescriptor; buffers: number; bufferBytes: number }): Promise<number> {

@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { mappedMemory, type SharedMemory, silentLogger, systemClock } from '../../base/index.js';
 import { nodeNetwork, rpcPeer } from '../../base/rpc/index.js';
-import { ShuffleService, type ShuffleSettings, type WriterDescriptor } from '../../shuffle/index.js';
+import { type RegionStore, ShuffleService, type ShuffleSettings, type WriterDescriptor } from '../../shuffle/index.js';
 import type { SuiteContext } from '../harness.js';
 import { type Peer, startProcess } from '../peer.js';
 
@@ -21,13 +21,20 @@ export interface ShuffleHostOptions {
   readonly folder: string | undefined;
   readonly clients: readonly Peer[];
   readonly settings?: Partial<ShuffleSettings>;
+  readonly regions?: RegionStore;
 }
 
 /** Starts the service; all clients serve `open` (`peers/shuffle-client.ts`). */
 export async function openHost(context: SuiteContext, options: ShuffleHostOptions): Promise<ShuffleHost> {
-  const { name, memory, folder, clients, settings = {} } = options;
+  const { name, memory, folder, clients, settings = {}, regions } = options;
   const clock = systemClock();
-  const service = await ShuffleService.open({ memory, clock, logger: silentLogger(), settings });
+  const service = await ShuffleService.open({
+    memory,
+    clock,
+    logger: silentLogger(),
+    settings,
+    ...(regions === undefined ? {} : { regions }),
+  });
   const address = `unix:${join(context.folder, `${name}.sock`)}`;
   const listener = await nodeNetwork({ clock }).listen(address, (c) => service.attach(rpcPeer(c, { clock })));
   for (const client of clients) await client.call('open', { address, folder });

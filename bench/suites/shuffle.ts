@@ -1,4 +1,5 @@
 import type { Suite } from '../harness.js';
+import { blockingRow } from './shuffle-blocking.js';
 import { broadcastRows } from './shuffle-broadcast.js';
 import { bufferRows } from './shuffle-buffers.js';
 import { daemonKillRow } from './shuffle-daemon-kill.js';
@@ -16,6 +17,7 @@ export const shuffle: Suite = {
     await broadcastRows(context);
     await latencyRows(context);
     await subpartitionRows(context);
+    await blockingRow(context);
     await daemonKillRow(context);
   },
 };
