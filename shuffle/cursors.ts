@@ -8,6 +8,7 @@ import { layoutUnknown } from './shuffle-errors.js';
  *     from byte 64, per partition: lost (0/1) | degraded (0/1)
  *     then per (subpartition, consumer), 64 bytes each:
  *         long [generation | seq low 32 bits] | reader's doorbell | seq that the writer waits for, low 32 bits (0: none)
+ *         | seq that the reader wants to be rung for, low 32 bits
  *
  * Attaching raises the generation, so that a replaced consumer's late release changes nothing: its compare-and-swap
  * fails. A doorbell word is 0 while its owner is awake. A writer that sleeps says how far a consumer must come before
@@ -61,8 +62,11 @@ export class Cursors {
     return Atomics.compareExchange(this.region.longs, this.#word(cursor) / 2, expected, next) === expected;
   }
 
-  sleep(cursor: number, doorbell: number): void {
-    Atomics.store(this.region.words, this.#word(cursor) + 2, doorbell);
+  /** The reader is to be rung once all below `seq` are published. */
+  sleep(cursor: number, doorbell: number, seq: number): void {
+    const word = this.#word(cursor);
+    Atomics.store(this.region.words, word + 4, seq | 0);
+    Atomics.store(this.region.words, word + 2, doorbell);
   }
 
   /** The sleeping reader's doorbell, once; 0 when it is awake. */
@@ -70,6 +74,14 @@ export class Cursors {
     const { words } = this.region;
     const word = this.#word(cursor) + 2;
     return Atomics.load(words, word) === 0 ? 0 : Atomics.exchange(words, word, 0);
+  }
+
+  /** As `wake`, unless the reader wants more than all below `next`. */
+  wakeAt(cursor: number, next: number): number {
+    const { words } = this.region;
+    const word = this.#word(cursor) + 2;
+    if (Atomics.load(words, word) === 0 || ((next - Atomics.load(words, word + 2)) | 0) < 0) return 0;
+    return Atomics.exchange(words, word, 0);
   }
 
   /** The writer sleeps until a consumer fulfils a wish or, with `anyRelease`, until any buffer is released. */

@@ -12,6 +12,8 @@ export interface Doorbell {
   onRing(address: number, handler: () => void): () => void;
   /** False when rings may get lost (the service that forwards them is gone, or there is none). */
   readonly live: boolean;
+  /** Rings go through the event loop of the service: who is rung often does well to ask for fewer. */
+  readonly far: boolean;
 }
 
 /** A region with one counter, from which addresses are drawn; apart from the arena, for consumers write to it. */
@@ -36,10 +38,11 @@ export function directDoorbell(): Doorbell {
       return () => handlers.delete(address);
     },
     live: true,
+    far: false,
   };
 }
 
 /** Rings nobody: for threads and processes that share memory only. */
 export function noDoorbell(): Doorbell {
-  return { ring: () => {}, ringAll: () => {}, onRing: () => () => {}, live: false };
+  return { ring: () => {}, ringAll: () => {}, onRing: () => () => {}, live: false, far: false };
 }

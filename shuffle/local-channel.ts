@@ -112,8 +112,11 @@ export class LocalChannel {
     this.#idleAt = undefined;
   }
 
-  sleep(doorbell: number): void {
-    this.#cursors.sleep(this.#cursor, doorbell);
+  /** The writer is to ring when it has published `buffers` more, or has to wait for this reader. */
+  sleep(doorbell: number, buffers: number): void {
+    // Far below where the writer would have to wait, so that both work at once.
+    const more = Math.max(1, Math.min(buffers, this.#log.ringRecords / 16));
+    this.#cursors.sleep(this.#cursor, doorbell, this.#seq + more);
   }
 
   /** Whether `next` has something to return or to throw. */

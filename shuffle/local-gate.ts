@@ -26,6 +26,10 @@ export class LocalGate implements InputGate {
   /** Who is asked first by the next poll. */
   #turn = 0;
   #following = 0;
+  /** Since `#countedFromMs`, when it last fell asleep. */
+  #buffersIn = 0;
+  #bytesIn = 0;
+  #countedFromMs = 0;
   #failure: unknown;
   #closed = false;
 
@@ -33,11 +37,15 @@ export class LocalGate implements InputGate {
     this.#parts = parts;
     this.#channels = parts.channels;
     this.channels = parts.channels.map((channel) => channel.descriptor);
-    const arm = () => {
-      for (const channel of this.#channels) if (!channel.paused) channel.sleep(parts.address);
+    const arm = (nap: boolean) => {
+      const buffers = nap ? Math.floor((NAP_BYTES / this.#bytesIn) * this.#buffersIn) : 1;
+      for (const channel of this.#channels) if (!channel.paused) channel.sleep(parts.address, buffers);
+      if (nap) this.#beginCount();
     };
     for (const channel of this.#channels) channel.onFetched = () => this.#waiter.check();
-    this.#waiter = new Waiter(parts.clock, parts.doorbell, parts.address, () => this.#isReady(), arm);
+    this.#waiter = new Waiter(parts.clock, parts.doorbell, parts.address, () => this.#isReady(), arm, {
+      isBusy: () => parts.doorbell.far && this.#isBusy(),
+    });
   }
 
   poll(): InputBuffer | undefined {
@@ -95,6 +103,8 @@ export class LocalGate implements InputGate {
     const { metrics } = this.#parts;
     metrics.buffersIn++;
     metrics.bytesIn += bytes.length;
+    this.#buffersIn++;
+    this.#bytesIn += bytes.length;
     return new LocalBuffer(this, index, seq, kind, rows, bytes, checksum);
   }
 
@@ -103,6 +113,20 @@ export class LocalGate implements InputGate {
     if (this.#closed) return;
     const writer = this.#channel(channel).release(seq);
     if (writer !== 0) this.#parts.doorbell.ring(writer);
+  }
+
+  /** Whether so much came since it last slept that a ring for each buffer costs more than a nap. */
+  #isBusy(): boolean {
+    const ms = this.#parts.clock.monotonicMs() - this.#countedFromMs;
+    if (this.#buffersIn > ms * BUSY_BUFFERS_PER_MS && this.#bytesIn > 0) return true;
+    this.#beginCount();
+    return false;
+  }
+
+  #beginCount(): void {
+    this.#buffersIn = 0;
+    this.#bytesIn = 0;
+    this.#countedFromMs = this.#parts.clock.monotonicMs();
   }
 
   #isReady(): boolean {
@@ -183,6 +207,11 @@ class LocalBuffer implements InputBuffer {
     gate.released(this.channel, this.seq);
   }
 }
+
+/** A ring takes some 150 us, of three event loops. */
+const BUSY_BUFFERS_PER_MS = 8;
+/** What may gather during a nap. */
+const NAP_BYTES = 2 ** 20;
 
 /** The checksum a buffer was verified with. */
 export function checksumOf(buffer: InputBuffer): bigint {

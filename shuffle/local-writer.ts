@@ -404,8 +404,11 @@ export class LocalTaskWriter implements TaskWriter, Stager {
       if (isSame) continue;
       const consumers = log.descriptor.partitions[output.partition]?.consumers ?? 0;
       const first = (log.firstCursor[output.partition] as number) + output.subpartition * consumers;
+      const sub = this.#subpartitions[(log.firstSubpartition[output.partition] as number) + output.subpartition];
+      // Who has to be waited for is not left to nap.
+      const isOver = this.#over.size > 0 && this.#over.has(sub as SubpartitionLog);
       for (let cursor = first; cursor < first + consumers; cursor++) {
-        const address = cursors.wake(cursor);
+        const address = isOver ? cursors.wake(cursor) : cursors.wakeAt(cursor, sub?.next ?? 0);
         // A gate sleeps on all its channels, be they thousands, at one address.
         if (address !== 0 && address !== sleepers.at(-1)) sleepers.push(address);
       }

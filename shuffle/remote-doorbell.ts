@@ -39,6 +39,7 @@ export function remoteDoorbell(peer: RpcPeer): Doorbell {
         peer.notify(SHUFFLE_SERVICES.deafen, encode(new BellT(address)));
       };
     },
+    far: true,
     get live() {
       return live;
     },
@@ -48,6 +49,7 @@ export function remoteDoorbell(peer: RpcPeer): Doorbell {
 /** The service's doorbells: some sleepers are here, the others behind a connection. */
 export class DoorbellExchange implements Doorbell {
   readonly live = true;
+  readonly far = false;
   readonly #here = new Map<number, () => void>();
   readonly #away = new Map<number, RpcPeer>();
 

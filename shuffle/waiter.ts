@@ -8,6 +8,8 @@ import type { Doorbell } from './doorbell.js';
  * A ring goes through the event loops of three processes (some 150 us; on two cores it also takes a core away), so a
  * sleeper first looks again for a few turns of its own loop (1.5 us each). How many depends on whether that helped
  * before: never longer than a ring would take, and soon not at all where others are slow.
+ *
+ * Who is busy (`isBusy`) naps first: for a millisecond it is rung only for much, as network cards moderate interrupts.
  */
 export class Waiter {
   readonly address: number;
@@ -16,7 +18,8 @@ export class Waiter {
   /** Whether there is something to wake up for. Must not throw. */
   readonly #isReady: () => boolean;
   /** Leaves the address where others will find it. */
-  readonly #arm: () => void;
+  readonly #arm: (nap: boolean) => void;
+  readonly #isBusy: () => boolean;
   readonly #unlisten: () => void;
   #pending: Promise<void> | undefined;
   #resolve: () => void = () => {};
@@ -33,15 +36,16 @@ export class Waiter {
     doorbell: Doorbell,
     address: number,
     isReady: () => boolean,
-    arm: () => void,
-    options: { readonly patient: boolean } = { patient: true },
+    arm: (nap: boolean) => void,
+    options: { readonly patient?: boolean; readonly isBusy?: () => boolean } = {},
   ) {
     this.address = address;
     this.#clock = clock;
     this.#doorbell = doorbell;
     this.#isReady = isReady;
     this.#arm = arm;
-    this.#patience = options.patient ? TURNS_FIRST : 0;
+    this.#isBusy = options.isBusy ?? (() => false);
+    this.#patience = options.patient === false ? 0 : TURNS_FIRST;
     this.#unlisten = doorbell.onRing(address, () => this.check());
   }
 
@@ -67,7 +71,7 @@ export class Waiter {
   /** Wakes the sleeper when there is something to wake up for; otherwise it sleeps on. */
   check(): void {
     if (this.#pending === undefined) return;
-    if (this.#armed && !this.#isReady()) this.#arm();
+    if (this.#armed && !this.#isReady()) this.#arm(false);
     if (this.#isReady()) this.wake();
     else if (this.#armed && !this.#doorbell.live) this.#poll();
   }
@@ -114,8 +118,9 @@ export class Waiter {
   #sleep(): void {
     this.#armed = true;
     this.#sleptAtMs = this.#clock.monotonicMs();
-    this.#pauseMs = this.#doorbell.live ? POLL_LIVE_MS : POLL_FIRST_MS;
-    this.#arm();
+    const nap = this.#doorbell.live && this.#isBusy();
+    this.#pauseMs = nap ? NAP_MS : this.#doorbell.live ? POLL_LIVE_MS : POLL_FIRST_MS;
+    this.#arm(nap);
     if (this.#isReady()) return this.wake();
     this.#schedule();
   }
@@ -129,6 +134,8 @@ export class Waiter {
     const leftMs = Math.max(0, this.#deadlineMs - this.#clock.monotonicMs());
     this.#timer = this.#clock.schedule(Math.min(leftMs, this.#pauseMs), () => {
       this.#timer = undefined;
+      // After a nap any ring counts.
+      if (this.#pauseMs === NAP_MS && !this.#isReady()) this.#arm(false);
       if (this.#isReady() || this.#clock.monotonicMs() >= this.#deadlineMs) return this.wake();
       this.#pauseMs = this.#doorbell.live ? POLL_LIVE_MS : Math.min(this.#pauseMs * 2, POLL_MAX_MS);
       this.#schedule();
@@ -143,5 +150,7 @@ const SHORT_MS = 0.2;
 /** While doorbells work, polling is only a safety net. */
 const POLL_LIVE_MS = 50;
 const POLL_FIRST_MS = 0.25;
+/** The shortest timer there is. */
+const NAP_MS = 1;
 /** So much latency a dead doorbell costs at most. */
 const POLL_MAX_MS = 2;

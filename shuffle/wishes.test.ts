@@ -1,9 +1,12 @@
 import { strict as assert } from 'node:assert';
 import { test } from 'node:test';
-import { heapMemory } from '../base/index.js';
+import { type Clock, heapMemory, systemClock } from '../base/index.js';
 import { Cursors, cursorWord } from './cursors.js';
+import { directDoorbell } from './doorbell.js';
+import { Waiter } from './waiter.js';
 
 const WRITER = 9;
+const READER = 10;
 
 /** Cursors of one broadcast with three consumers, all at 0. */
 async function broadcast(): Promise<{ cursors: Cursors; consume: (consumer: number, seq: number) => number }> {
@@ -52,4 +55,54 @@ test('an awake writer is not rung', async () => {
   const { cursors, consume } = await broadcast();
   cursors.wish(0, 1);
   assert.equal(consume(0, 2), 0);
+});
+
+test('a napping reader is rung when as much is published as it wants, and by a writer that has to wait for it at once', async () => {
+  const { cursors } = await broadcast();
+  cursors.sleep(1, READER, 2 ** 32 + 8);
+  assert.equal(cursors.wakeAt(1, 2 ** 32 + 7), 0);
+  assert.equal(cursors.wakeAt(0, 2 ** 32 + 9), 0, 'an awake one is not rung');
+  assert.equal(cursors.wakeAt(1, 2 ** 32 + 8), READER);
+  assert.equal(cursors.wakeAt(1, 2 ** 32 + 9), 0, 'once');
+  cursors.sleep(1, READER, 50);
+  assert.equal(cursors.wake(1), READER);
+});
+
+test('a busy sleeper naps: what came unrung is there when it looks, and after the nap it wants every ring', async () => {
+  let ready = false;
+  const timers: (() => void)[] = [];
+  const soon: (() => void)[] = [];
+  const clock: Clock = {
+    ...systemClock(),
+    soon: (run) => void soon.push(run),
+    schedule: (_, run) => {
+      timers.push(run);
+      return { cancel: () => {} };
+    },
+  };
+  const naps: boolean[] = [];
+  const options = { isBusy: () => true };
+  const doorbell = { ...directDoorbell(), far: true };
+  const waiter = new Waiter(clock, doorbell, READER, () => ready, (nap) => void naps.push(nap), options);
+  let woken = 0;
+  const sleep = () => {
+    void waiter.wait(1e6).then(() => woken++);
+    for (let look = soon.shift(); look !== undefined; look = soon.shift()) look();
+  };
+  sleep();
+  assert.deepEqual(naps, [true]);
+  timers.pop()?.();
+  assert.deepEqual(naps, [true, false], 'nothing came');
+  ready = true;
+  doorbell.ring(READER);
+  await Promise.resolve();
+  assert.equal(woken, 1);
+  ready = false;
+  sleep();
+  ready = true;
+  timers.pop()?.();
+  await Promise.resolve();
+  assert.equal(woken, 2);
+  assert.deepEqual(naps, [true, false, true]);
+  waiter.close();
 });
