@@ -8,7 +8,6 @@ export { assert, type ErrorDetails, type ErrorKind, MillraceError, type Serializ
 export { heapMemory } from './heap-memory.js';
 export { type Logger, type LogLevel, silentLogger, stderrLogger } from './logger.js';
 export { type MappedMemoryOptions, mappedMemory } from './mapped-memory.js';
-export { mappingLedger, unmapLedger } from './mapping-ledger.js';
 export { claimRunFolder, memoryBackedFolder, releaseRunFolder, sweepDeadRuns } from './memory-folder.js';
 export { type Connection, FRAME_BYTES_MAX, type Listener, type Network } from './network.js';
 export { nodeDisk } from './node-disk.js';
@@ -25,3 +24,4 @@ export {
   type SharedMemoryPair,
   sharedMemoryContract,
 } from './shared-memory-contract.js';
+export { remoteMappedMemory, serveMappedMemory } from './thread-mapped-memory.js';

@@ -10,7 +10,7 @@ import { MillraceError } from './errors.js';
  */
 export interface Mmap {
   /** Maps `length` bytes of an open file, read-write; `private` changes stay in this mapping. */
-  mapFile(fd: number, length: number, sharing: 'shared' | 'private'): { address: bigint; buffer: ArrayBuffer };
+  mapFile(fd: number, length: number, sharing: 'shared' | 'private'): bigint;
   /** Takes the pages of a part of an open file from its file system; 0, or the error number when it has none left. */
   allocate(fd: number, offset: number, length: number): number;
   /** Puts anonymous zeroed memory over a mapping: its pages are freed, its views stay harmless. */
@@ -39,10 +39,26 @@ function unavailable(why: string, cause?: unknown): MillraceError {
   return new MillraceError('unavailable', 'MAPPING_UNAVAILABLE', `memory cannot be mapped here: ${why}`, { cause });
 }
 
+/**
+ * The bytes of a mapping of this process, whichever thread made it. A thread that only views leaves nothing behind;
+ * koffi keeps 3 MiB of address space of every thread that ever called a function through it.
+ */
+export function viewMapping(address: bigint, length: number): ArrayBuffer {
+  return loadKoffi().view(address, length);
+}
+
+function loadKoffi(): typeof koffiModule {
+  try {
+    return createRequire(import.meta.url)('koffi') as typeof koffiModule;
+  } catch (e) {
+    throw unavailable(`koffi does not load (${e instanceof Error ? e.message : String(e)})`, e);
+  }
+}
+
 function bind(): Mmap {
   if (process.platform === 'win32') throw unavailable('Windows has no mmap');
+  const koffi = loadKoffi();
   try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof koffiModule;
     const lib = koffi.load(null);
     const mmap = lib.func('void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64 offset)');
     const munmap = lib.func('int munmap(void *addr, size_t length)');
@@ -55,8 +71,7 @@ function bind(): Mmap {
     };
     return {
       mapFile(fd, length, sharing) {
-        const address = call(null, length, sharing === 'shared' ? MAP_SHARED : MAP_PRIVATE, fd);
-        return { address, buffer: koffi.view(address, length) };
+        return call(null, length, sharing === 'shared' ? MAP_SHARED : MAP_PRIVATE, fd);
       },
       allocate,
       blank(address, length) {
@@ -68,7 +83,7 @@ function bind(): Mmap {
     };
   } catch (e) {
     if (e instanceof MillraceError) throw e;
-    throw unavailable(`koffi does not load (${e instanceof Error ? e.message : String(e)})`, e);
+    throw unavailable(e instanceof Error ? e.message : String(e), e);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads';
-import { MillraceError, type SerializedError } from './errors.js';
 import { bufferMemory } from './heap-memory.js';
+import { MemoryPort, serveMemoryPort } from './memory-port.js';
 import { regionOver, type SharedMemory, type SharedRegion } from './shared-memory.js';
 
 /**
@@ -17,20 +17,11 @@ export function sharedArrayMemory(options: { readonly bytesMax?: number } = {}):
   return bufferMemory('the memory of this process', bytesMax, (byteLength) => new SharedArrayBuffer(byteLength));
 }
 
-type Operation = 'create' | 'open' | 'remove' | 'list';
-interface Request {
-  readonly id: number;
-  readonly operation: Operation;
-  readonly name: string;
-  readonly byteLength: number;
-}
-interface Reply {
-  readonly id: number;
+interface Answer {
   /** Tells a region from an earlier one of the same name. */
   readonly generation?: number;
   readonly buffer?: SharedArrayBuffer;
   readonly names?: string[];
-  readonly error?: SerializedError;
 }
 
 const generations = new WeakMap<SharedRegion, number>();
@@ -38,25 +29,18 @@ let generationNext = 1;
 
 /** Answers another thread's requests until the port closes. Does not keep the owner's thread alive. */
 export function serveSharedArrayMemory(memory: SharedMemory, port: MessagePort): void {
-  const granted = (id: number, region: SharedRegion): Reply => {
+  const granted = (region: SharedRegion): Answer => {
     const generation = generations.get(region) ?? generationNext++;
     generations.set(region, generation);
-    return { id, generation, buffer: region.bytes.buffer as SharedArrayBuffer };
+    return { generation, buffer: region.bytes.buffer as SharedArrayBuffer };
   };
-  const answer = async ({ id, operation, name, byteLength }: Request): Promise<Reply> => {
-    if (operation === 'create') return granted(id, await memory.create(name, byteLength));
-    if (operation === 'open') return granted(id, await memory.open(name, 'write'));
-    if (operation === 'list') return { id, names: await memory.list() };
+  serveMemoryPort<Answer>(port, async ({ operation, name, byteLength }) => {
+    if (operation === 'create') return granted(await memory.create(name, byteLength));
+    if (operation === 'open') return granted(await memory.open(name, 'write'));
+    if (operation === 'list') return { names: await memory.list() };
     await memory.remove(name);
-    return { id };
-  };
-  port.on('message', (request: Request) => {
-    answer(request).then(
-      (reply) => port.postMessage(reply),
-      (e: unknown) => port.postMessage({ id: request.id, error: MillraceError.from(e).toJSON() } satisfies Reply),
-    );
+    return {};
   });
-  port.unref();
 }
 
 /**
@@ -68,33 +52,23 @@ export function remoteSharedArrayMemory(port: MessagePort): SharedMemory {
 }
 
 class RemoteSharedArrayMemory implements SharedMemory {
-  readonly #port: MessagePort;
-  readonly #pending = new Map<number, { resolve: (reply: Reply) => void; reject: (e: Error) => void }>();
+  readonly #port: MemoryPort<Answer>;
   readonly #known = new Map<string, { readonly generation: number; readonly region: SharedRegion }>();
-  #idNext = 0;
-  #closed = false;
 
   constructor(port: MessagePort) {
-    this.#port = port;
-    port.on('message', (reply: Reply) => this.#settle(reply));
-    port.once('close', () => {
-      this.#closed = true;
-      for (const { reject } of this.#pending.values()) reject(portClosed());
-      this.#pending.clear();
-    });
-    port.unref();
+    this.#port = new MemoryPort(port);
   }
 
   async create(name: string, byteLength: number): Promise<SharedRegion> {
-    return this.#granted(name, await this.#ask('create', name, byteLength));
+    return this.#granted(name, await this.#port.ask('create', name, byteLength));
   }
 
   async open(name: string): Promise<SharedRegion> {
-    return this.#granted(name, await this.#ask('open', name));
+    return this.#granted(name, await this.#port.ask('open', name));
   }
 
   async remove(name: string): Promise<void> {
-    await this.#ask('remove', name);
+    await this.#port.ask('remove', name);
     this.#known.delete(name);
   }
 
@@ -103,34 +77,14 @@ class RemoteSharedArrayMemory implements SharedMemory {
   }
 
   async list(): Promise<string[]> {
-    return (await this.#ask('list')).names ?? [];
+    return (await this.#port.ask('list')).names ?? [];
   }
 
-  #granted(name: string, { generation = 0, buffer }: Reply): SharedRegion {
+  #granted(name: string, { generation = 0, buffer }: Answer): SharedRegion {
     const known = this.#known.get(name);
     if (known?.generation === generation) return known.region;
     const region = regionOver(name, buffer as SharedArrayBuffer);
     this.#known.set(name, { generation, region });
     return region;
   }
-
-  #ask(operation: Operation, name = '', byteLength = 0): Promise<Reply> {
-    if (this.#closed) return Promise.reject(portClosed());
-    const id = this.#idNext++;
-    this.#port.ref();
-    this.#port.postMessage({ id, operation, name, byteLength } satisfies Request);
-    return new Promise((resolve, reject) => this.#pending.set(id, { resolve, reject }));
-  }
-
-  #settle(reply: Reply): void {
-    const waiting = this.#pending.get(reply.id);
-    this.#pending.delete(reply.id);
-    if (this.#pending.size === 0) this.#port.unref();
-    if (reply.error === undefined) waiting?.resolve(reply);
-    else waiting?.reject(MillraceError.fromJSON(reply.error));
-  }
-}
-
-function portClosed(): MillraceError {
-  return new MillraceError('closed', 'MEMORY_CLOSED', 'the thread that owns the shared memory has closed its port');
 }

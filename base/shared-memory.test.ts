@@ -1,4 +1,5 @@
 import { rejects } from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -9,6 +10,7 @@ import { memoryBackedFolder } from './memory-folder.js';
 import { remoteSharedArrayMemory, serveSharedArrayMemory, sharedArrayMemory } from './shared-array-memory.js';
 import type { SharedMemory } from './shared-memory.js';
 import { runContractCase, type SharedMemoryPair, sharedMemoryContract } from './shared-memory-contract.js';
+import { remoteMappedMemory, serveMappedMemory } from './thread-mapped-memory.js';
 
 const shm = memoryBackedFolder();
 
@@ -39,10 +41,28 @@ async function mapped(): Promise<SharedMemoryPair> {
   return { one: mappedMemory({ folder }), other: mappedMemory({ folder }), close };
 }
 
+async function mappedOverPort(): Promise<SharedMemoryPair> {
+  const folder = mkdtempSync(join(shm as string, 'millrace-test-'));
+  const { port1, port2 } = new MessageChannel();
+  serveMappedMemory({ folder }, port1);
+  const other = remoteMappedMemory(port2);
+  const closed = once(port1, 'close');
+  const close = async () => {
+    port1.ref();
+    port2.close();
+    await closed;
+    rmSync(folder, { recursive: true });
+  };
+  return { one: mappedMemory({ folder }), other, close };
+}
+
 contract('heap memory', () => alone(heapMemory()));
 contract('SharedArrayBuffer memory in the owning thread', () => alone(sharedArrayMemory()));
 contract('SharedArrayBuffer memory from another thread', overPort);
-if (shm !== undefined) contract('mapped memory', mapped);
+if (shm !== undefined) {
+  contract('mapped memory', mapped);
+  contract('mapped memory from another thread', mappedOverPort);
+}
 
 describe('bounded heap memory', () => {
   it('refuses what does not fit, naming the free bytes, until something is removed', async () => {

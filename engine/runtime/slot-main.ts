@@ -1,8 +1,8 @@
 import type { MessagePort } from 'node:worker_threads';
 import {
   type Logger,
-  mappedMemory,
   nodeDisk,
+  remoteMappedMemory,
   remoteSharedArrayMemory,
   type SharedMemory,
   stderrLogger,
@@ -17,7 +17,7 @@ import { SHUFFLE_SETTINGS } from './shuffle-settings.js';
 import { Slot } from './slot.js';
 import type { SlotSettings } from './worker-settings.js';
 
-/** What a slot's thread is given; `port` leads to the owner of the regions (`--shuffle memory`). */
+/** What a slot's thread is given; `port` leads to the host, who owns the regions (`--shuffle memory`) or maps them. */
 interface SlotThread {
   readonly settings: SlotSettings;
   readonly port?: MessagePort;
@@ -74,8 +74,6 @@ async function openShuffle(
 
 /** Where regions are shared with the daemon; undefined when all buffers go over the connection. */
 function memoryOf(settings: SlotSettings, port: MessagePort | undefined): SharedMemory | undefined {
-  if (port !== undefined) return remoteSharedArrayMemory(port);
-  if (settings.shuffle !== 'mapped') return undefined;
-  const ledger = settings.ledger === undefined ? {} : { ledger: settings.ledger };
-  return mappedMemory({ folder: settings.memoryFolder as string, ...ledger });
+  if (port === undefined) return undefined;
+  return settings.shuffle === 'mapped' ? remoteMappedMemory(port) : remoteSharedArrayMemory(port);
 }

@@ -24,6 +24,4 @@ export interface WorkerSettings {
 /** What one slot's thread is started with. */
 export interface SlotSettings extends WorkerSettings {
   readonly slot: number;
-  /** Mappings of this thread, for its host to unmap once it is gone (mapped only). */
-  readonly ledger: SharedArrayBuffer | undefined;
 }

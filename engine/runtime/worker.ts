@@ -4,13 +4,12 @@ import { Piscina } from 'piscina';
 import {
   type Clock,
   type Logger,
-  mappingLedger,
   type Network,
   type SharedMemory,
+  serveMappedMemory,
   serveSharedArrayMemory,
   sleep,
   type Timer,
-  unmapLedger,
 } from '../../base/index.js';
 import { connectPeer, type RpcPeer } from '../../base/rpc/index.js';
 import { pack } from './control-codec.js';
@@ -93,17 +92,14 @@ export class Worker {
   async #keepSlot(slot: number): Promise<void> {
     const { settings, logger, clock } = this.#options;
     for (let failures = 0; !this.#closing && failures < FAILURES_MAX; failures++) {
-      const ledger = settings.shuffle === 'mapped' ? mappingLedger() : undefined;
       const startedMs = clock.monotonicMs();
       try {
-        await this.#threads.run({ ...settings, slot, ledger });
+        await this.#threads.run({ ...settings, slot });
         // Its line to the scheduler ended. If ours ended too we hear of it now; else it begins anew, on another line.
         await sleep(clock, LINE_ENDED_MS);
       } catch (error) {
         if (this.#closing) return;
         logger.warn({ slot, error: String(error) }, 'a slot died; its thread is replaced by the warm spare');
-        // The thread is gone, and with it every view: its mappings may go too.
-        if (ledger !== undefined) unmapLedger(ledger);
         if (clock.monotonicMs() - startedMs > SETTLED_MS) failures = 0;
         await sleep(clock, failures * 100);
       }
@@ -131,13 +127,16 @@ function pooledThreads({ settings, memory }: WorkerOptions): SlotThreads {
   });
   return {
     async run(slot) {
-      if (memory === undefined) return void (await pool.run({ settings: slot }));
+      const mapped = settings.shuffle === 'mapped';
+      if (memory === undefined && !mapped) return void (await pool.run({ settings: slot }));
       const { port1, port2 } = new MessageChannel();
-      serveSharedArrayMemory(memory, port1);
+      if (mapped) serveMappedMemory({ folder: settings.memoryFolder as string }, port1);
+      else serveSharedArrayMemory(memory as SharedMemory, port1);
       try {
         await pool.run({ settings: slot, port: port2 }, { transferList: [port2] });
       } finally {
-        port1.close();
+        // What is mapped stays until the thread is gone: then this end closes too.
+        if (!mapped) port1.close();
       }
     },
     close: () => pool.destroy(),
