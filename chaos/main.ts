@@ -1,8 +1,14 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { CLUSTER_FAULTS } from './cluster-faults.js';
-import { MUTANTS, type Mutant, SHUFFLES, type SimulatedShuffle } from './scenario.js';
+import {
+  FAULTS,
+  MUTANTS,
+  type Mutant,
+  SCENARIOS,
+  type ScenarioKind,
+  SHUFFLES,
+  type SimulatedShuffle,
+} from './scenario.js';
 import { type SimCommandOptions, simCommand } from './sim-command.js';
-import { JOB_KINDS, type JobKind } from './simulated-jobs.js';
 
 /** `npm run chaos`: exit code 0 when all held, 1 when something did not (with how to see it again), 2 for wrong usage. */
 const whole = (text: string): number => {
@@ -24,10 +30,10 @@ const program = new Command('chaos')
   .requiredOption('--sim', 'in the simulator: one thread, virtual time, everything from one seed')
   .option('--seed <n>', 'the (first) seed; drawn if not given', whole)
   .option('--seeds <n>', 'how many seeds, counted up from the first', whole, 1)
-  .option('--scenario <job>', `only this job: ${JOB_KINDS.join(', ')}`, oneOf<JobKind>(JOB_KINDS))
+  .option('--scenario <name>', `only this one: ${SCENARIOS.join(', ')}`, oneOf<ScenarioKind>(SCENARIOS))
   .option('--mutant <name>', `break the code on purpose: ${MUTANTS.join(', ')}`, oneOf<Mutant>(MUTANTS))
-  .option('--faults <kinds>', `only these faults, with commas: ${CLUSTER_FAULTS.join(', ')}`, (text) =>
-    text.split(',').map(oneOf(CLUSTER_FAULTS)),
+  .option('--faults <kinds>', `only these faults, with commas: ${FAULTS.join(', ')}`, (text) =>
+    text.split(',').map(oneOf(FAULTS)),
   )
   .option('--shuffle <kind>', `only over ${SHUFFLES.join(' or ')} shuffle`, oneOf<SimulatedShuffle>(SHUFFLES))
   .option('--json', 'one JSON object on the last line of the output')

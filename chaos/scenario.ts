@@ -1,8 +1,14 @@
 import { type Random, seededRandom } from '../base/index.js';
 import { CLUSTER_FAULTS, type ClusterFault, type ClusterFaultKind, drawClusterFaults } from './cluster-faults.js';
+import {
+  drawShuffleScenario,
+  SHUFFLE_FAULTS,
+  type ShuffleFaultKind,
+  type ShuffleScenario,
+} from './shuffle-scenario.js';
 import { JOB_KINDS, type JobKind, type JobShape } from './simulated-jobs.js';
 
-export const MUTANTS = ['noSeal', 'visibleBeforeStored', 'trimBeforeComplete'] as const;
+export const MUTANTS = ['noSeal', 'visibleBeforeStored', 'trimBeforeComplete', 'spilledBeforeStored'] as const;
 /** A deliberately broken variant of the code under test. */
 export type Mutant = (typeof MUTANTS)[number];
 
@@ -44,6 +50,32 @@ export interface ScenarioWishes {
   /** Only these faults. */
   readonly faults?: readonly ClusterFaultKind[] | undefined;
   readonly shuffle?: SimulatedShuffle | undefined;
+}
+
+/** A job on a whole cluster, or the shuffle service alone. */
+export const SCENARIOS = [...JOB_KINDS, 'shuffle'] as const;
+export type ScenarioKind = (typeof SCENARIOS)[number];
+export const FAULTS = [...new Set([...CLUSTER_FAULTS, ...SHUFFLE_FAULTS])];
+export type FaultKind = ClusterFaultKind | ShuffleFaultKind;
+
+/** What any scenario shall have. Faults that the scenario does not know are left out. */
+export interface AnyScenarioWishes {
+  readonly scenario?: ScenarioKind | undefined;
+  readonly faults?: readonly FaultKind[] | undefined;
+  readonly shuffle?: SimulatedShuffle | undefined;
+}
+
+/** One of all scenarios: every fourth is the shuffle service alone. */
+export function drawAnyScenario(seed: number, wishes: AnyScenarioWishes = {}): Scenario | ShuffleScenario {
+  const { scenario, faults, shuffle } = wishes;
+  const isShuffle = scenario === undefined ? shuffle === undefined && seed % 4 === 3 : scenario === 'shuffle';
+  if (isShuffle) return drawShuffleScenario(seed, only(SHUFFLE_FAULTS, faults));
+  const job = scenario === 'shuffle' ? undefined : scenario;
+  return drawScenario(seed, { job, faults: only(CLUSTER_FAULTS, faults), shuffle });
+}
+
+function only<T extends string>(known: readonly T[], wanted: readonly string[] | undefined): T[] | undefined {
+  return wanted === undefined ? undefined : known.filter((kind) => wanted.includes(kind));
 }
 
 export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenario {

@@ -1,13 +1,12 @@
-import type { ClusterFaultKind } from './cluster-faults.js';
-import { runScenario, type ScenarioReport } from './run-scenario.js';
-import { drawScenario, type Mutant, type SimulatedShuffle } from './scenario.js';
-import type { JobKind } from './simulated-jobs.js';
+import { runAnyScenario } from './run-any-scenario.js';
+import type { ScenarioReport } from './run-scenario.js';
+import { drawAnyScenario, type FaultKind, type Mutant, type ScenarioKind, type SimulatedShuffle } from './scenario.js';
 
 export interface SimCommandOptions {
   readonly seed: number;
   readonly seeds: number;
-  readonly scenario?: JobKind;
-  readonly faults?: readonly ClusterFaultKind[];
+  readonly scenario?: ScenarioKind;
+  readonly faults?: readonly FaultKind[];
   readonly shuffle?: SimulatedShuffle;
   readonly mutant?: Mutant;
   readonly json?: boolean;
@@ -31,7 +30,7 @@ export async function simCommand(options: SimCommandOptions, host: SimCommandHos
   let failed: ScenarioReport | undefined;
   let saidMs = startedMs;
   for (let i = 0; i < seeds && failed === undefined; i++) {
-    const report = await runScenario(drawScenario((seed + i) % 2 ** 32, { job: scenario, faults, shuffle }), {
+    const report = await runAnyScenario(drawAnyScenario((seed + i) % 2 ** 32, { scenario, faults, shuffle }), {
       mutant,
       onUnhandled: host.onUnhandled,
     });

@@ -44,6 +44,8 @@ interface DiskCall<T> {
 
 export class SimHostDisk {
   readonly faults: SimDiskFaults = { errorRate: 0, syncErrorRate: 0, full: false, slowdown: 1 };
+  /** What all calls below a folder meet: they are never answered (nor carried out), or fail. */
+  readonly folderFaults = new Map<string, 'hang' | 'fail'>();
   readonly files: SimFileSystem;
   readonly #clock: SimClock;
   readonly #random: Random;
@@ -75,7 +77,7 @@ export class SimHostDisk {
   /** @internal Runs one call for a thread. */
   call<T>(thread: SimThread, call: DiskCall<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      if (!thread.alive) return;
+      if (!thread.alive || this.#folderFault(call.path) === 'hang') return;
       const [min, max] = call.sync ? this.#syncMs : this.#callMs;
       const totalMs = (min + this.#random.float() * (max - min)) * this.faults.slowdown;
       const effectMs = totalMs * this.#random.float();
@@ -124,9 +126,14 @@ export class SimHostDisk {
     return this.#clock.violate('DISK_MISUSED', message);
   }
 
+  #folderFault(path: string): 'hang' | 'fail' | undefined {
+    if (this.folderFaults.size === 0) return undefined;
+    return [...this.folderFaults].find(([folder]) => path.startsWith(folder))?.[1];
+  }
+
   #carryOut<T>(call: DiskCall<T>): { readonly value?: T; readonly error?: unknown } {
     try {
-      if (this.#random.chance(this.faults.errorRate)) {
+      if (this.#folderFault(call.path) === 'fail' || this.#random.chance(this.faults.errorRate)) {
         quietly(call.spoilt ?? call.torn);
         throw failed(call.path, 'simulated I/O error');
       }

@@ -65,11 +65,8 @@ export class SimHostMemory {
         }),
       open: (name, access) => later('memory.open', async () => hold(await this.#heap.open(name, access), access)),
       remove: (name) =>
-        later('memory.remove', async () => {
-          await this.#heap.remove(name);
-          held.delete(`read ${name}`);
-          held.delete(`write ${name}`);
-        }),
+        // Who holds it goes on holding it, as a mapped file that has no name any more.
+        later('memory.remove', () => this.#heap.remove(name)),
       retire: (region) => {
         for (const [key, entry] of held) {
           if (entry.view !== region) continue;

@@ -1,7 +1,10 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { runAnyScenario } from './run-any-scenario.js';
 import { runScenario, type ScenarioReport } from './run-scenario.js';
-import { drawScenario } from './scenario.js';
+import { runShuffleScenario } from './run-shuffle-scenario.js';
+import { drawAnyScenario, drawScenario } from './scenario.js';
+import { drawShuffleScenario } from './shuffle-scenario.js';
 
 const SEEDS = 200;
 /** The same ones in every run of the tests; `npm run chaos -- --sim --seeds 200` draws others. */
@@ -29,7 +32,7 @@ describe('the real cluster in the simulator', () => {
       events: 0,
     };
     for (let seed = FIRST; seed < FIRST + SEEDS; seed++) {
-      const report = await runScenario(drawScenario(seed), { onUnhandled: listen });
+      const report = await runAnyScenario(drawAnyScenario(seed), { onUnhandled: listen });
       ok(report.ok, told(report));
       for (const key of Object.keys(sum) as (keyof typeof sum)[]) sum[key] += report[key];
     }
@@ -48,6 +51,11 @@ describe('the real cluster in the simulator', () => {
       const once = await runScenario(scenario);
       ok(once.ok, told(once));
       deepEqual(await runScenario(scenario), once);
+    }
+    for (const seed of [8, 9, 10]) {
+      const once = await runShuffleScenario(drawShuffleScenario(seed));
+      ok(once.ok, told(once));
+      deepEqual(await runShuffleScenario(drawShuffleScenario(seed)), once);
     }
   });
 

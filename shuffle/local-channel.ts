@@ -122,13 +122,14 @@ export class LocalChannel {
   /** Whether `next` has something to return or to throw. */
   hasNext(): boolean {
     if (this.#isFenced() || this.#pointer.logNumber === 0) return true;
+    if (this.#isOutdated()) return false;
     const log = this.#log;
     const tailLow = log.tailLow;
     if (tailLow === this.#idleAt) return false;
     const record = log.recordOf(this.#subpartition, this.#seq);
     if (this.#isInMemory(record)) return log.isVisible(record, tailLow) && this.#isReadable();
     if (this.#isOnDisk()) return this.#isReadable() && this.#spilled.has(this.#seq);
-    return log.holdsLater(record, this.#seq);
+    return this.#isNowhere(record);
   }
 
   /** The record of the next visible buffer, `ON_DISK` when it came from there, or -1 when there is none. */
@@ -138,6 +139,7 @@ export class LocalChannel {
     const seq = this.#seq;
     if (this.#isFenced()) throw consumerFenced(partition, subpartition, consumer);
     if (this.#pointer.logNumber === 0) throw partitionLost(partition, subpartition, seq, 'its writer was released');
+    if (this.#isOutdated()) return -1;
     const tailLow = log.tailLow;
     if (tailLow === this.#idleAt) return -1;
     const record = log.recordOf(this.#subpartition, seq);
@@ -146,7 +148,7 @@ export class LocalChannel {
     } else if (this.#isOnDisk()) {
       if (!this.#isReadable()) return -1;
       return this.#fetched() === undefined ? -1 : ON_DISK;
-    } else if (log.holdsLater(record, seq)) {
+    } else if (this.#isNowhere(record)) {
       throw this.#lost(`seq ${log.first(this.#subpartition)} is the first retained`);
     }
     this.#idleAt = tailLow;
@@ -240,8 +242,19 @@ export class LocalChannel {
     return this.#seq < this.#log.spilled(this.#subpartition);
   }
 
+  /** Of a seq that is neither in memory nor on disk: whether it was, and is gone, or is still to come. */
+  #isNowhere(record: number): boolean {
+    return this.#log.first(this.#subpartition) > this.#seq || this.#log.holdsLater(record, this.#seq);
+  }
+
+  /** What left memory since stands in the current log only; a cursor keeps it where partitions are not kept. */
+  #isOutdated(): boolean {
+    return this.#kept && this.#pointer.logNumber !== this.#log.number;
+  }
+
   /** Whether what `record` said is out of date: its buffer left memory, or the record is of another one. */
   #isGone(record: number): boolean {
+    if (this.#isOutdated()) return true;
     return this.#log.first(this.#subpartition) > this.#seq || !this.#log.holds(record, this.#seq);
   }
 

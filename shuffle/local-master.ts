@@ -341,7 +341,7 @@ export class LocalMaster implements ShuffleMaster {
   }
 
   #openSpiller(): Spiller | undefined {
-    const { regions, logger = silentLogger() } = this.#options;
+    const { regions, logger = silentLogger(), faults } = this.#options;
     if (regions === undefined) {
       this.arena.setSpills(false);
       return undefined;
@@ -353,6 +353,7 @@ export class LocalMaster implements ShuffleMaster {
       store: regions,
       arena: this.arena,
       logger,
+      ...(faults === undefined ? {} : { faults }),
       regionBytes: Math.min(this.#settings.spillBytes, this.arena.totalBytes / 8) * 2,
       recordOf: (writer) => this.#writers.get(writer),
       exclusively: (work) => this.#queue(work),

@@ -123,7 +123,9 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     // Others may have taken what was free when this writer last looked.
     const { slotBytes } = this.#parts.arena;
     if (this.#short || !this.#pool.hasRoom(slotBytes >> 3)) this.#short = !this.#findRoom();
-    return !this.#short && !this.#awaitsSpill();
+    // Asked in any case: a writer that is short of memory has to say that its kept data is to go to disk.
+    const awaitsSpill = this.#awaitsSpill();
+    return !this.#short && !awaitsSpill;
   }
 
   async whenAvailable(timeoutMs: number): Promise<void> {
@@ -367,16 +369,15 @@ export class LocalTaskWriter implements TaskWriter, Stager {
     if (this.#keptBytes === 0 || !arena.spills) return false;
     const spillBytes = Math.min(settings.spillBytes, arena.totalBytes / 8);
     if (log.trimGeneration !== this.#seenTrims) this.#reclaim();
+    for (const sub of this.#deep) if (sub.next - sub.first < log.ringRecords / 4) this.#deep.delete(sub);
+    // The master would find nothing, and say nothing: this writer, having asked, would not ask again.
     if (this.#keptBytes < spillBytes && this.#deep.size === 0) return false;
-    if (!this.#saidSpill) {
+    if (!this.#saidSpill && this.#staged.length === 0) {
       this.#saidSpill = true;
       this.#callMaster(ATTENTION_SPILL);
     }
     let full = this.#keptBytes >= 2 * spillBytes;
-    for (const sub of this.#deep) {
-      if (sub.next - sub.first < log.ringRecords / 4) this.#deep.delete(sub);
-      full ||= sub.next - sub.first >= log.ringRecords / 2;
-    }
+    for (const sub of this.#deep) full ||= sub.next - sub.first >= log.ringRecords / 2;
     return full;
   }
 

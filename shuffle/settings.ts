@@ -34,4 +34,6 @@ export interface ShuffleFaults {
   readonly noSeal?: boolean;
   /** The writer publishes before the bytes are stored. */
   readonly visibleBeforeStored?: boolean;
+  /** Buffers count as spilled before their region is written. */
+  readonly spilledBeforeStored?: boolean;
 }

@@ -116,7 +116,19 @@ export class ShuffleService {
     const doorbell = this.#doorbells;
     const metrics = this.#wireMetrics;
     const { readSpilled } = this.#master;
-    const environment = new LocalEnvironment({ memory, clock, doorbell, settings, faults, metrics, readSpilled });
+    const onWriter = (writer: string, epoch: number, state: 'opened' | 'closed') => {
+      if (state === 'closed') void this.#master.closed(writer, epoch);
+    };
+    const environment = new LocalEnvironment({
+      memory,
+      clock,
+      doorbell,
+      settings,
+      faults,
+      metrics,
+      readSpilled,
+      onWriter,
+    });
     serveSpilled(peer, readSpilled);
     const wire = new WireSession(peer, environment, clock, refuse);
     peer.closed.then(async () => {

@@ -1,4 +1,5 @@
 import type { RegionBuffer } from './region-file.js';
+import { partitionLost } from './shuffle-errors.js';
 
 /** Reads buffers that are on the service's disks: from `seq` on, in order, at least one; none when it is not there yet. */
 export type ReadSpilled = (
@@ -34,7 +35,7 @@ export class SpilledReader {
   peek(seq: number): RegionBuffer | undefined {
     const buffer = this.#fetched[this.#taken];
     if (buffer?.seq === seq) {
-      if (this.#next.length === 0) this.#fetch((this.#fetched.at(-1)?.seq ?? seq) + 1);
+      if (this.#next.length === 0) this.#fetch((this.#fetched.at(-1)?.seq ?? seq) + 1, false);
       return buffer;
     }
     if (this.#next[0]?.seq === seq) {
@@ -44,7 +45,7 @@ export class SpilledReader {
       return this.peek(seq);
     }
     if (this.#failure !== undefined) throw this.#failure;
-    this.#fetch(seq);
+    this.#fetch(seq, true);
     return undefined;
   }
 
@@ -52,7 +53,7 @@ export class SpilledReader {
   has(seq: number): boolean {
     if (this.#fetched[this.#taken]?.seq === seq || this.#next[0]?.seq === seq || this.#failure !== undefined)
       return true;
-    this.#fetch(seq);
+    this.#fetch(seq, true);
     return false;
   }
 
@@ -61,12 +62,20 @@ export class SpilledReader {
     this.#taken++;
   }
 
-  #fetch(seq: number): void {
+  /** `wanted`: it was said to be there, so that nothing means that it is lost; asking again would be for ever. */
+  #fetch(seq: number, wanted: boolean): void {
     if (this.#ahead !== undefined || this.#failure !== undefined) return;
     this.#ahead = this.#read(this.#partition, this.#subpartition, seq, this.#fetchBytes)
       .then(
         (buffers) => {
           this.#next = [...buffers];
+          if (!wanted || buffers.length > 0) return;
+          this.#failure = partitionLost(
+            this.#partition,
+            this.#subpartition,
+            seq,
+            'it was on disk, and is not any more',
+          );
         },
         (error: unknown) => {
           this.#failure = error;

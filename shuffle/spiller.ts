@@ -2,6 +2,7 @@ import { type Logger, MillraceError } from '../base/index.js';
 import type { Arena } from './arena.js';
 import type { RegionBuffer, RegionPart } from './region-file.js';
 import type { RegionStore } from './region-store.js';
+import type { ShuffleFaults } from './settings.js';
 import type { WriterRecord } from './writer-record.js';
 import { encodeWriterSpec } from './writer-spec.js';
 
@@ -17,6 +18,7 @@ export interface SpillerParts {
   readonly exclusively: (work: () => Promise<void>) => Promise<void>;
   /** What left memory may be reclaimed: called after `spilled` words were raised. */
   readonly onSpilled: (record: WriterRecord) => void;
+  readonly faults?: ShuffleFaults;
 }
 
 /**
@@ -80,7 +82,7 @@ export class Spiller {
   }
 
   async #spill(writer: string, retained: boolean, durable: boolean): Promise<void> {
-    const { store, recordOf, exclusively, onSpilled, regionBytes, arena } = this.#parts;
+    const { store, recordOf, regionBytes, arena, faults } = this.#parts;
     while (!this.#stopped) {
       const record = recordOf(writer);
       if (record === undefined) return;
@@ -91,16 +93,22 @@ export class Spiller {
         return;
       }
       for (const [partition, seqs] of gaps) await store.trim(partition, seqs);
+      if (faults?.spilledBeforeStored === true) await this.#raise(writer, ends);
       await store.write(writer, parts, { durable });
-      await exclusively(async () => {
-        const current = recordOf(writer);
-        if (current === undefined) return;
-        for (const [index, seq] of ends) {
-          if (seq > current.log.spilled(index)) current.log.setSpilled(index, seq);
-        }
-        onSpilled(current);
-      });
+      await this.#raise(writer, ends);
     }
+  }
+
+  async #raise(writer: string, ends: ReadonlyMap<number, number>): Promise<void> {
+    const { recordOf, exclusively, onSpilled } = this.#parts;
+    await exclusively(async () => {
+      const current = recordOf(writer);
+      if (current === undefined) return;
+      for (const [index, seq] of ends) {
+        if (seq > current.log.spilled(index)) current.log.setSpilled(index, seq);
+      }
+      onSpilled(current);
+    });
   }
 
   /** What cannot be written stays in memory; writers are told that nothing goes to disk any more. */
