@@ -83,7 +83,14 @@ test('a busy sleeper naps: what came unrung is there when it looks, and after th
   const naps: boolean[] = [];
   const options = { isBusy: () => true };
   const doorbell = { ...directDoorbell(), far: true };
-  const waiter = new Waiter(clock, doorbell, READER, () => ready, (nap) => void naps.push(nap), options);
+  const waiter = new Waiter(
+    clock,
+    doorbell,
+    READER,
+    () => ready,
+    (nap) => void naps.push(nap),
+    options,
+  );
   let woken = 0;
   const sleep = () => {
     void waiter.wait(1e6).then(() => woken++);

@@ -2,7 +2,7 @@ import type { Suite } from '../harness.js';
 import { blockingRow } from './shuffle-blocking.js';
 import { broadcastRows } from './shuffle-broadcast.js';
 import { bufferRows } from './shuffle-buffers.js';
-import { daemonKillRow } from './shuffle-daemon-kill.js';
+import { daemonKillRows } from './shuffle-daemon-kill.js';
 import { latencyRows } from './shuffle-latency.js';
 import { columnRows, flinkNetworkRows } from './shuffle-rows.js';
 import { subpartitionRows } from './shuffle-subpartitions.js';
@@ -18,6 +18,6 @@ export const shuffle: Suite = {
     await latencyRows(context);
     await subpartitionRows(context);
     await blockingRow(context);
-    await daemonKillRow(context);
+    await daemonKillRows(context);
   },
 };
