@@ -123,3 +123,20 @@ test('the same description gives the same graph every time, which every process 
   };
   assert.deepEqual(shape(), shape());
 });
+
+test('edge() holds for the edges that leave its stream, and for none before or after', () => {
+  const describe = (j: JobBuilder) => {
+    const timed = stream(j).eventTime('t', { outOfOrder: 0 }).edge({ bufferTimeout: '5ms' }).edge({ maxLag: 4096 });
+    timed.keyBy('k').window(tumbling('1s')).aggregate({ n: count() }).keyBy('k').top(1, { by: 'n' }).to(sink);
+  };
+  assert.deepEqual(
+    planJob(build(describe), 3).edges.map(({ limits }) => limits),
+    [
+      { bufferTimeoutMs: 5, maxLagBytes: 4096 },
+      { bufferTimeoutMs: 100, maxLagBytes: undefined },
+    ],
+  );
+  for (const maxLag of [0, 1.5, -1]) {
+    assert.throws(() => build((j) => stream(j).edge({ maxLag }).to(sink)), { code: 'EDGE_LAG', kind: 'invalid' });
+  }
+});

@@ -1,7 +1,7 @@
 import type { RowOf, Schema } from '../../base/columnar/index.js';
 import { MillraceError } from '../../base/index.js';
 import type { Sink } from '../connectors/index.js';
-import type { Partitioning, StreamGraph } from '../graph/index.js';
+import { EDGE_LIMITS, type EdgeLimits, type Partitioning, type StreamEdge, type StreamGraph } from '../graph/index.js';
 import {
   type Aggregate,
   BroadcastJoin,
@@ -21,6 +21,8 @@ interface StreamState<S extends Schema> {
   readonly node: number;
   readonly schema: S;
   readonly time: TimeAttribute | undefined;
+  /** Of the edges by which others read it. */
+  readonly limits?: EdgeLimits;
 }
 
 /** Names of the columns of type `T`, nullable or not. */
@@ -63,6 +65,21 @@ export class Stream<S extends Schema> {
     return this.#then('filter', () => new FilterRows(keep as never), this.#state.schema, this.#state.time);
   }
 
+  /**
+   * How far rows of this stream may be held up on their way to the tasks that read it: `bufferTimeout`, so long they wait
+   * at most for a buffer to fill ('100ms' by default; less is sooner and dearer); `maxLag`, bytes that a channel's reader may
+   * be behind before this stream has to wait. Between operators chained into one task there is nothing to hold up.
+   */
+  edge(options: { readonly bufferTimeout?: Duration; readonly maxLag?: number }): Stream<S> {
+    const { bufferTimeout, maxLag } = options;
+    if (maxLag !== undefined && (!Number.isSafeInteger(maxLag) || maxLag < 1)) {
+      throw new MillraceError('invalid', 'EDGE_LAG', `edge: maxLag ${maxLag} is not a number of bytes (1 or more)`);
+    }
+    const before = this.#state.limits ?? EDGE_LIMITS;
+    const bufferTimeoutMs = bufferTimeout === undefined ? before.bufferTimeoutMs : durationMs(bufferTimeout);
+    return new Stream({ ...this.#state, limits: { bufferTimeoutMs, maxLagBytes: maxLag ?? before.maxLagBytes } });
+  }
+
   /** Rows with equal values in these columns go to the same subtask. */
   keyBy<K extends keyof S & string>(...columns: readonly [K, ...K[]]): KeyedStream<S, K> {
     for (const column of columns) requireColumn(this.#state.schema, column, 'keyBy');
@@ -71,7 +88,8 @@ export class Stream<S extends Schema> {
 
   /** This stream as a table that every subtask of its reader holds whole. It must end. */
   broadcast(): BroadcastTable<S> {
-    return { kind: 'broadcast', node: this.#state.node, schema: this.#state.schema };
+    const { node, schema, limits = EDGE_LIMITS } = this.#state;
+    return { kind: 'broadcast', node, schema, limits };
   }
 
   /** Each row with the table's rows whose `tableColumn` equals its `column`; rows without a match are left out. The table is read first. */
@@ -96,10 +114,7 @@ export class Stream<S extends Schema> {
     const node = this.#state.graph.add({
       name: `join(${column})`,
       body: { kind: 'operator', create: () => new BroadcastJoin(column, tableColumn) },
-      inputs: [
-        { from: this.#state.node, partitioning: FORWARD, buildFirst: false },
-        { from: table.node, partitioning: { kind: 'broadcast' }, buildFirst: true },
-      ],
+      inputs: [edgeFrom(this.#state, FORWARD), { ...edgeFrom(table, { kind: 'broadcast' }), buildFirst: true }],
       schema,
     });
     return new Stream({ graph: this.#state.graph, node, schema, time: this.#state.time });
@@ -110,7 +125,7 @@ export class Stream<S extends Schema> {
     this.#state.graph.add({
       name: sink.name,
       body: { kind: 'sink', sink },
-      inputs: [{ from: this.#state.node, partitioning: FORWARD, buildFirst: false }],
+      inputs: [edgeFrom(this.#state, FORWARD)],
       schema: this.#state.schema,
     });
   }
@@ -124,7 +139,7 @@ export class Stream<S extends Schema> {
     const node = this.#state.graph.add({
       name,
       body: { kind: 'operator', create },
-      inputs: [{ from: this.#state.node, partitioning: FORWARD, buildFirst: false }],
+      inputs: [edgeFrom(this.#state, FORWARD)],
       schema,
     });
     return new Stream({ graph: this.#state.graph, node, schema, time });
@@ -136,6 +151,15 @@ export interface BroadcastTable<S extends Schema> {
   readonly kind: 'broadcast';
   readonly node: number;
   readonly schema: S;
+  readonly limits: EdgeLimits;
+}
+
+/** How one stream reads another. */
+function edgeFrom(
+  { node, limits = EDGE_LIMITS }: { readonly node: number; readonly limits?: EdgeLimits },
+  partitioning: Partitioning,
+): StreamEdge {
+  return { from: node, partitioning, limits, buildFirst: false };
 }
 
 /** A stream partitioned by the columns `K`. */
@@ -244,7 +268,7 @@ function keyedNode<T extends Schema>(
   const node = state.graph.add({
     name,
     body: { kind: 'operator', create },
-    inputs: [{ from: state.node, partitioning: { kind: 'hash', columns }, buildFirst: false }],
+    inputs: [edgeFrom(state, { kind: 'hash', columns })],
     schema,
   });
   return new Stream({ graph: state.graph, node, schema, time });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type JobGraph, KEY_GROUPS, planJob, subpartitionsOf, taskName } from './job-graph.js';
-import { type Partitioning, StreamGraph, type StreamNode } from './stream-graph.js';
+import { EDGE_LIMITS, type Partitioning, StreamGraph, type StreamNode } from './stream-graph.js';
 
 const SCHEMA = { k: 'utf8' } as const;
 const forward: Partitioning = { kind: 'forward' };
@@ -22,6 +22,7 @@ class Describe {
       inputs: inputs.map(([from, partitioning]) => ({
         from,
         partitioning,
+        limits: EDGE_LIMITS,
         buildFirst: partitioning.kind === 'broadcast',
       })),
       schema: SCHEMA,

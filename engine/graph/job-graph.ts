@@ -1,5 +1,5 @@
 import { MillraceError } from '../../base/index.js';
-import type { Partitioning, StreamGraph, StreamNode } from './stream-graph.js';
+import type { EdgeLimits, Partitioning, StreamGraph, StreamNode } from './stream-graph.js';
 
 /** Key groups of every job: state and keyed edges are split into these, whatever the parallelism. */
 export const KEY_GROUPS = 128;
@@ -20,6 +20,7 @@ export interface JobEdge {
   readonly from: number;
   readonly to: number;
   readonly partitioning: Partitioning;
+  readonly limits: EdgeLimits;
   readonly buildFirst: boolean;
   /** The node of the consumer's chain that reads it, and which of that node's inputs it is. */
   readonly toNode: number;
@@ -85,8 +86,8 @@ export function planJob(graph: StreamGraph, parallelism: number): JobGraph {
       const to = chainOf[node.id] as number;
       if (from === to) return;
       // A forward edge between unequal parallelisms becomes a redistribution: row by row it has no key to follow.
-      const partitioning = edge.partitioning;
-      edges.push({ id: edges.length, from, to, partitioning, buildFirst: edge.buildFirst, toNode: node.id, toInput });
+      const { partitioning, limits, buildFirst } = edge;
+      edges.push({ id: edges.length, from, to, partitioning, limits, buildFirst, toNode: node.id, toInput });
     });
   }
   const vertices = chains.map(

@@ -12,10 +12,22 @@ export type Partitioning =
   /** Every consumer reads the one log. */
   | { readonly kind: 'broadcast' };
 
+/** How far rows may be held up between two tasks. */
+export interface EdgeLimits {
+  /** Rows wait so long at most for their buffer to fill. */
+  readonly bufferTimeoutMs: number;
+  /** Unread bytes of one channel at which its writer has to wait; undefined: the run's own limit. */
+  readonly maxLagBytes: number | undefined;
+}
+
+export const EDGE_LIMITS: EdgeLimits = { bufferTimeoutMs: 100, maxLagBytes: undefined };
+
 export interface StreamEdge {
   /** Producer's node id. */
   readonly from: number;
   readonly partitioning: Partitioning;
+  /** Mean nothing where both ends are chained into one task. */
+  readonly limits: EdgeLimits;
   /** The consumer reads this input to its END before any other. */
   readonly buildFirst: boolean;
 }

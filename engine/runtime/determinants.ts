@@ -2,7 +2,7 @@
  * What else decided a step, besides the task's code: logged in its frame, before its outputs can be seen (invariant 1).
  * 16 bytes each, little-endian: u8 kind, u24 zero, u32 channel, u64 number.
  *   1 input      channel = index of the task's channel, number = how many buffers it had delivered before
- *   2 flush      unfinished batches were cut by the buffer timeout
+ *   2 flush      channel = index of the output edge whose unfinished batches were cut by its buffer timeout
  *   3 trigger    a source took barrier `number`
  *   4 batch      a source emitted its batch number `number`
  *   5 fire       timers went on firing for a watermark that an earlier step began

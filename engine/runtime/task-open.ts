@@ -48,7 +48,7 @@ export async function openTask(
   });
   const outputs = new TaskOutputs({
     writer,
-    partitionings: vertex.outputs.map((edge) => edge.partitioning),
+    edges: vertex.outputs,
     schema: last.schema,
     counters,
   });

@@ -1,6 +1,6 @@
 import type { Batch, CompiledSchema } from '../../base/columnar/index.js';
 import { BUFFER_BARRIER, BUFFER_END, BUFFER_WATERMARK, type BufferKind, type TaskWriter } from '../../shuffle/index.js';
-import type { Partitioning } from '../graph/index.js';
+import type { JobEdge } from '../graph/index.js';
 import type { BufferPosition } from './deployment.js';
 import { barrierPayload, watermarkPayload } from './event-payload.js';
 import { Exchange, type ExchangeCounters } from './exchange.js';
@@ -11,15 +11,20 @@ const EMPTY = new Uint8Array(0);
 export class TaskOutputs {
   readonly #writer: TaskWriter;
   readonly #exchanges: readonly Exchange[];
+  readonly #timeoutsMs: readonly number[];
+  /** Of each exchange: since when rows wait for their batch to fill. */
+  readonly #heldSinceMs: (number | undefined)[];
 
   constructor(options: {
     readonly writer: TaskWriter;
-    readonly partitionings: readonly Partitioning[];
+    readonly edges: readonly Pick<JobEdge, 'partitioning' | 'limits'>[];
     readonly schema: CompiledSchema;
     readonly counters: ExchangeCounters;
   }) {
     this.#writer = options.writer;
-    this.#exchanges = options.partitionings.map((partitioning, index) => {
+    this.#timeoutsMs = options.edges.map(({ limits }) => limits.bufferTimeoutMs);
+    this.#heldSinceMs = options.edges.map(() => undefined);
+    this.#exchanges = options.edges.map(({ partitioning }, index) => {
       const partition = options.writer.partitions[index] as (typeof options.writer.partitions)[0];
       return new Exchange({ partition, partitioning, schema: options.schema, counters: options.counters });
     });
@@ -34,16 +39,34 @@ export class TaskOutputs {
     return this.#writer.whenAvailable(timeoutMs);
   }
 
-  get holdsRows(): boolean {
-    return this.#exchanges.some((exchange) => exchange.holdsRows);
-  }
-
   batch(batch: Batch): void {
     for (const exchange of this.#exchanges) exchange.batch(batch);
   }
 
-  flush(): void {
-    for (const exchange of this.#exchanges) exchange.flush();
+  /** After a step: notes which exchanges hold rows back. */
+  noteHeldRows(nowMs: number): void {
+    for (const [i, exchange] of this.#exchanges.entries()) {
+      if (!exchange.holdsRows) this.#heldSinceMs[i] = undefined;
+      else this.#heldSinceMs[i] ??= nowMs;
+    }
+  }
+
+  /** How long until `flushOverdue` has something to do. */
+  dueInMs(nowMs: number): number {
+    let due = Number.POSITIVE_INFINITY;
+    for (const [i, since] of this.#heldSinceMs.entries()) {
+      if (since !== undefined) due = Math.min(due, since + (this.#timeoutsMs[i] as number) - nowMs);
+    }
+    return Math.max(0, due);
+  }
+
+  /** Cuts the batches of one exchange whose rows have waited long enough; its index, or -1 when there is none. */
+  flushOverdue(nowMs: number): number {
+    const due = this.#heldSinceMs.findIndex(
+      (since, i) => since !== undefined && nowMs - since >= (this.#timeoutsMs[i] as number),
+    );
+    this.#exchanges[due]?.flush();
+    return due;
   }
 
   watermark(timeMs: number): void {

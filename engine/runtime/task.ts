@@ -20,7 +20,6 @@ import type { TaskParts } from './task-parts.js';
 /** Steps a task takes before other tasks of its thread, and I/O, get their turn. */
 const STEPS_PER_TURN = 16;
 /** Rows wait this long at most for their batch to fill. */
-const BUFFER_TIMEOUT_MS = 100;
 /** How long a waiting task sleeps at most; a lost doorbell costs no more than this. */
 const WAIT_MS_MAX = 50;
 
@@ -43,7 +42,6 @@ export class Task {
   #wake: () => void = () => {};
   #inputWait: Promise<void> | undefined;
   #outputWait: Promise<void> | undefined;
-  #rowsHeldSince: number | undefined;
   #lastCheckpoint: number;
   /** Settles when every snapshot taken so far is stored and reported. */
   #acknowledged: Promise<unknown> = Promise.resolve();
@@ -245,7 +243,7 @@ export class Task {
     parts.chain.flush();
     parts.outputs.barrier(checkpoint);
     parts.outputs.publish(determinant(CHECKPOINT_TRIGGERED, 0, checkpoint));
-    this.#rowsHeldSince = undefined;
+    parts.outputs.noteHeldRows(this.#environment.clock.monotonicMs());
     const segment = parts.state.snapshot(checkpoint);
     const position = this.#position(parts);
     const transactions = parts.sink?.preCommit(checkpoint) ?? Promise.resolve([]);
@@ -284,17 +282,14 @@ export class Task {
 
   #publish(parts: TaskParts, determinants: Uint8Array): void {
     parts.outputs.publish(determinants);
-    if (!parts.outputs.holdsRows) this.#rowsHeldSince = undefined;
-    else this.#rowsHeldSince ??= this.#environment.clock.monotonicMs();
+    parts.outputs.noteHeldRows(this.#environment.clock.monotonicMs());
   }
 
   /** Cuts unfinished batches whose rows have waited long enough; the cut is logged, as replay must cut at the same place. */
   #flushHeldRows(parts: TaskParts): boolean {
-    const since = this.#rowsHeldSince;
-    if (since === undefined || this.#environment.clock.monotonicMs() - since < BUFFER_TIMEOUT_MS) return false;
-    parts.outputs.flush();
-    parts.outputs.publish(determinant(FLUSH_BY_TIMEOUT, 0, 0));
-    this.#rowsHeldSince = undefined;
+    const edge = parts.outputs.flushOverdue(this.#environment.clock.monotonicMs());
+    if (edge < 0) return false;
+    this.#publish(parts, determinant(FLUSH_BY_TIMEOUT, edge, 0));
     return true;
   }
 
@@ -329,6 +324,7 @@ export class Task {
           this.#inputWait ??= parts.inputs.whenAvailable(WAIT_MS_MAX).finally(() => this.#inputReady());
         else if (parts.source !== undefined && parts.source.delayMs > 0)
           waitMs = Math.min(waitMs, parts.source.delayMs);
+        if (!blocked) waitMs = Math.min(waitMs, parts.outputs.dueInMs(clock.monotonicMs()));
       }
       timer = clock.schedule(waitMs, resolve);
     });

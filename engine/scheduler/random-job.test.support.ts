@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import type { JobEdge, JobGraph, JobVertex, Partitioning, StreamNode } from '../graph/index.js';
+import { EDGE_LIMITS } from '../graph/index.js';
 
 /** One vertex of a made-up job: how wide, and which earlier vertices it reads, and how. */
 export interface VertexPlan {
@@ -16,7 +17,17 @@ export function jobOf(plans: readonly VertexPlan[]): JobGraph {
       const exchange: Partitioning =
         sameWidth && (from + to) % 2 === 0 ? { kind: 'forward' } : { kind: 'hash', columns: ['k'] };
       const partitioning: Partitioning = kind === 'broadcast' ? { kind } : exchange;
-      edges.push({ id: edges.length, from, to, partitioning, buildFirst: kind === 'broadcast', toNode: to, toInput });
+      const limits = EDGE_LIMITS;
+      edges.push({
+        id: edges.length,
+        from,
+        to,
+        partitioning,
+        limits,
+        buildFirst: kind === 'broadcast',
+        toNode: to,
+        toInput,
+      });
     });
   });
   const vertices = plans.map((plan, id): JobVertex => {

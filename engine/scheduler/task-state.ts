@@ -67,6 +67,7 @@ export function writerOf(graph: JobGraph, jobId: string, task: TaskState): Write
       subpartitions: subpartitionsOf(graph, edge),
       broadcast,
       consumers: broadcast ? (graph.vertices[edge.to] as JobVertex).parallelism : 1,
+      ...(edge.limits.maxLagBytes === undefined ? {} : { maxLagBytes: edge.limits.maxLagBytes }),
     };
   });
   return { writer: writerId(jobId, task), epoch: task.attempt, partitions };
