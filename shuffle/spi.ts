@@ -7,6 +7,24 @@
  * `publish`, which makes all of them visible together with their determinants, or none.
  *
  * Threading: every object here belongs to the thread that made it. Nothing blocks; what can wait returns a promise.
+ *
+ * Ownership: bytes given to a writer are copied before the call returns and stay the caller's. Bytes of an `InputBuffer`
+ * are the service's, not to be written to, and valid until its `release`; a gate's `close` ends all of them.
+ *
+ * Errors are `MillraceError`s with one of these codes; each names writer or partition, subpartition and seq.
+ *
+ *     WRITER_INVALID, WRITER_CHANGED,      invalid      a description that makes no sense, or is not that of its lineage
+ *     PARTITION_TAKEN, WRITER_UNKNOWN,                  a name in use; an epoch that was not registered, or opened before
+ *     WRITER_TAKEN, COMPRESSION_UNAVAILABLE
+ *     WRITER_FENCED, CONSUMER_FENCED       fenced       a later attempt took over: stop
+ *     WRITER_CLOSED, GATE_CLOSED           closed       used after `close`
+ *     PARTITION_LOST                       unavailable  what is asked for is nowhere any more: start again from what is
+ *     MEMORY_FULL, SHUFFLE_MEMORY_FULL     unavailable  no room for a log; for a buffer beyond what `available` promised
+ *     SPILL_UNAVAILABLE, SPILL_FULL        unavailable  in the service's log: kept data stays in memory then
+ *     SHUFFLE_GONE, PEER_GONE              unavailable  the connection to the service ended: connect and open again
+ *     BUFFER_CORRUPT, BUFFER_OUT_OF_ORDER  corrupt      damaged, or not what follows; the gate stays broken
+ *     SHUFFLE_PROTOCOL                     corrupt      a message made no sense; its connection is closed
+ *     RELEASED_TWICE                       internal     a buffer was released twice
  */
 
 /** Wire tags of a buffer. Never renumbered. */
