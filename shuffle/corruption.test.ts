@@ -75,13 +75,41 @@ test('a buffer in the place of another, with a right checksum, is out of order',
   const { gate } = await writeTen(shuffle);
   const log = await TaskLog.open(memory, 1, 'write');
   const [five, six] = [log.recordOf(1, 5), log.recordOf(1, 6)];
-  // The words of both lengths, offset and checksum; seq and chain stay.
-  for (const word of [5, 6, 7, 8, 9, 12]) log.region.words[five + word] = log.region.words[six + word] as number;
+  const { words } = log.region;
+  const [low, high] = [words[five] as number, words[five + 1] as number];
+  const chain = log.chain(five);
+  // All of the other record but seq and chain, which fit.
+  log.writeRecord(five, {
+    seq: high * 2 ** 32 + (low >>> 0) - 1,
+    position: words[five + 2] as number,
+    kind: log.kind(six),
+    rows: log.rows(six),
+    length: log.length(six),
+    rawLength: log.rawLength(six),
+    offset: log.offset(six),
+    checksum: log.checksum(six),
+    chain,
+  });
   const { good, error } = readUntilError(gate);
   assert.equal(good, 5);
   assert.equal(error.code, 'BUFFER_OUT_OF_ORDER');
   assert.equal(error.context.seq, 5);
   await shuffle.close();
+});
+
+test('no damage to an index record is passed on, or makes its reader wait for ever', async () => {
+  for (let byte = 0; byte < 56; byte++) {
+    const { shuffle, memory } = await opened();
+    const { gate } = await writeTen(shuffle);
+    const log = await TaskLog.open(memory, 1, 'write');
+    const at = log.recordOf(1, 4) * 4 + byte;
+    log.region.bytes[at] = (log.region.bytes[at] as number) ^ 0x41;
+    const { good, error } = readUntilError(gate);
+    assert.equal(good, 4, `byte ${byte}`);
+    assert.match(error.code, /^(BUFFER_CORRUPT|PARTITION_LOST)$/, `byte ${byte}`);
+    assert.match(error.message, /seq 4/, `byte ${byte}`);
+    await shuffle.close();
+  }
 });
 
 test('an index record that points outside the arena is corrupt, not a crash', async () => {

@@ -151,7 +151,7 @@ export class LocalChannel {
     } else if (this.#isNowhere(record)) {
       throw this.#lost(`seq ${log.first(this.#subpartition)} is the first retained`);
     }
-    this.#idleAt = tailLow;
+    if (!this.#followsLater(record)) this.#idleAt = tailLow;
     return -1;
   }
 
@@ -171,6 +171,10 @@ export class LocalChannel {
       checksum: log.checksum(record),
       chain: log.chain(record),
     };
+    if (!log.isWhole(record)) {
+      if (this.#isGone(record)) return undefined;
+      throw bufferCorrupt(partition, subpartition, seq, 'its index record is damaged');
+    }
     if (length > 0 && !this.#arena.holds(offset, length)) {
       if (this.#kept && this.#isGone(record)) return undefined;
       throw bufferCorrupt(partition, subpartition, seq, `its index record points outside the arena (${offset})`);
@@ -184,6 +188,21 @@ export class LocalChannel {
       if (this.#kept && this.#isGone(record)) return undefined;
       throw e;
     }
+  }
+
+  /**
+   * Whether the next buffer was published since it was looked for. @throws `BUFFER_CORRUPT` when the one after it is visible
+   * and it is not: then its record is damaged, and waiting would be for ever.
+   */
+  #followsLater(record: number): boolean {
+    const log = this.#log;
+    const seq = this.#seq;
+    const later = log.recordOf(this.#subpartition, seq + 1);
+    if (!log.holds(later, seq + 1) || !log.isVisible(later, log.tailLow)) return false;
+    if (log.holds(record, seq) && log.isVisible(record, log.tailLow)) return true;
+    if (!this.#isReadable() || this.#isOnDisk() || this.#pointer.logNumber !== log.number) return true;
+    const { partition, subpartition } = this.descriptor;
+    throw bufferCorrupt(partition, subpartition, seq, 'its index record is damaged: the one after it can be read');
   }
 
   #takeSpilled(): TakenBuffer | undefined {

@@ -15,7 +15,7 @@ import { decodeWriterSpec, encodeWriterSpec } from './writer-spec.js';
  *         | long seq below which all is on disk too | long seq after END, once that is staged
  *     index, per subpartition a ring of records of 64 bytes:
  *         seq+1 low | seq+1 high | position low | kind | rows | length | offset low | offset high
- *         | long checksum | long chain after it | length before compression
+ *         | long checksum | long chain after it | length before compression | check word
  *     frames: a ring of task frames (frame-log.ts)
  *
  * A record is visible iff its position <= tail. Only the writer writes, apart from the epoch and the trim seqs (the
@@ -334,7 +334,22 @@ export class TaskLog {
     words[record + 12] = r.rawLength;
     this.#longs[record / 2 + 4] = r.checksum;
     this.#longs[record / 2 + 5] = r.chain;
+    words[record + 13] = this.#checkOf(record, r.seq + 1);
     Atomics.store(words, record, (r.seq + 1) | 0);
+  }
+
+  /** Whether a record that holds its seq is as it was written: no checksum of bytes covers kind, rows and place. */
+  isWhole(record: number): boolean {
+    return this.#words[record + 13] === this.#checkOf(record, this.#words[record] as number);
+  }
+
+  #checkOf(record: number, seqAfter: number): number {
+    const words = this.#words;
+    let check = Math.imul(seqAfter ^ CHECK_SEED, CHECK_FACTOR);
+    for (let word = record + 1; word < record + 13; word++) {
+      check = Math.imul((check ^ (check >>> 15)) + (words[word] as number), CHECK_FACTOR);
+    }
+    return check ^ (check >>> 16);
   }
 
   /**
@@ -404,7 +419,10 @@ function runningSum(
 }
 
 const MAGIC = 0x4d524c47;
-const VERSION = 2;
+const VERSION = 3;
+/** Odd, with well-spread bits (Steele and Vigna, 2021). */
+const CHECK_FACTOR = 0x915f77f5;
+const CHECK_SEED = 0x6d696c6c;
 const TAIL_LONG = 16;
 const SPEC_BYTE = 256;
 const SUB_BYTES = 64;
