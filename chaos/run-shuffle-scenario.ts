@@ -173,7 +173,9 @@ class ShuffleRun {
     this.#model.rebooted();
     this.#world.reboot(SHUFFLE_HOST);
     // Exits tell the daemon and the consumers to start again.
-    this.#world.clock.at(5, 'owner.again', () => this.#startOwner());
+    this.#world.clock.at(5, 'owner.again', () => {
+      if (this.#world.process('owner') === undefined) this.#startOwner();
+    });
   }
 
   #isQuiet(): boolean {

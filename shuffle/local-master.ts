@@ -199,6 +199,7 @@ export class LocalMaster implements ShuffleMaster {
   tidy(nowMs: number, isWanted: (writer: string) => boolean): Promise<void> {
     return this.#queue(async () => {
       this.attend();
+      this.#spiller?.tryAgain([...this.#writers.keys()]);
       for (const { writer, reason } of this.#reaper.expired(this.#writers, nowMs, isWanted)) {
         await this.#release(writer);
         this.#emit({ kind: 'expired', writer, reason });

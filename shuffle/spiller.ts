@@ -29,6 +29,7 @@ export class Spiller {
   readonly #parts: SpillerParts;
   /** One at a time for each writer. */
   readonly #working = new Map<string, Promise<void>>();
+  #wasFull = false;
   #stopped = false;
 
   constructor(parts: SpillerParts) {
@@ -50,6 +51,17 @@ export class Spiller {
         await this.#parts.store.finish(writer, encodeWriterSpec(record.log.descriptor));
       }
     });
+  }
+
+  /** When the disks were full: goes on with these writers, as there may be room again. */
+  tryAgain(writers: Iterable<string>): void {
+    if (!this.#wasFull || this.#stopped) return;
+    this.#wasFull = false;
+    this.#parts.arena.setSpills(true);
+    for (const writer of writers) {
+      if (this.#parts.recordOf(writer)?.isComplete === true) void this.finish(writer);
+      else void this.spill(writer, false);
+    }
   }
 
   /** Deletes what was spilled of a released writer. */
@@ -111,11 +123,13 @@ export class Spiller {
     });
   }
 
-  /** What cannot be written stays in memory; writers are told that nothing goes to disk any more. */
+  /** What cannot be written stays in memory; writers are told that nothing goes to disk. */
   #failed(writer: string, thrown: unknown): void {
     const { arena, logger } = this.#parts;
+    const error = MillraceError.from(thrown);
     arena.setSpills(false);
-    logger.error({ writer, error: MillraceError.from(thrown).toJSON() }, 'shuffle data cannot be spilled any more');
+    this.#wasFull ||= error.code === 'SPILL_FULL';
+    logger.error({ writer, error: error.toJSON() }, 'shuffle data cannot be spilled');
   }
 }
 
