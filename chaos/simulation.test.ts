@@ -66,6 +66,7 @@ describe('the real cluster in the simulator', () => {
       62: 'a writer that asked too early never asked for spilling again',
       100: 'a reader of a replaced attempt read slots that were reused',
       365: 'a writer short of memory never asked for spilling',
+      200225: 'a record of a finished writer stayed on disk when the next disk was full',
       100029: 'a disk that was full once was never used again',
     };
     for (const [seed, what] of Object.entries(found)) {

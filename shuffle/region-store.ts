@@ -414,6 +414,8 @@ export class RegionStore {
     const ends = this.#runs.ends(writer);
     const bytes = encodeFinishRecord({ writer, bootId: this.#bootId, spec, ranges: ends });
     const records = new Map(this.#finished.get(writer)?.records);
+    // Known from the first one on: when a later one finds no room, `drop` has to find it.
+    this.#finished.set(writer, { spec, sameBoot: true, records, ends });
     const holding = new Set(regions.map(({ disk }) => disk));
     // To every folder with regions of it; if there is none, to any.
     let written = 0;
@@ -433,7 +435,6 @@ export class RegionStore {
     }
     assertAllThere(regions);
     if (written === 0) throw spillUnavailable(this.#disks.map((of) => `${of.folder}: ${of.setAside}`));
-    this.#finished.set(writer, { spec, sameBoot: true, records, ends });
   }
 
   /** Never fails: the disk is set aside instead. */
