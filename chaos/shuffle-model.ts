@@ -133,6 +133,8 @@ export class ShuffleModel {
   }
 
   openedAfterRelease({ name }: ConsumerState): void {
+    // What was released while its disk was set aside comes back with that disk, until it expires.
+    if (this.harmed) return;
     this.#violate('OPENED_AFTER_RELEASE', `${name} could attach to what had been released`);
   }
 

@@ -1,5 +1,5 @@
+import { createRequire } from 'node:module';
 import * as zlib from 'node:zlib';
-import lz4 from 'lz4-napi';
 import { MillraceError } from '../base/index.js';
 import type { Compression } from './spi.js';
 
@@ -19,10 +19,10 @@ interface ZlibWithZstd {
 
 const { zstdCompressSync, zstdDecompressSync } = zlib as ZlibWithZstd;
 
-/** Undefined for `none`. @throws `COMPRESSION_UNAVAILABLE` (invalid) for zstd in a Node that does not have it. */
+/** Undefined for `none`. @throws `COMPRESSION_UNAVAILABLE` (invalid) for zstd in a Node without it, lz4 where its library is not. */
 export function codecOf(compression: Compression): BufferCodec | undefined {
   if (compression === 'none') return undefined;
-  if (compression === 'lz4') return LZ4;
+  if (compression === 'lz4') return lz4Codec();
   if (zstdCompressSync === undefined || zstdDecompressSync === undefined) {
     const message = 'compression "zstd" needs Node 22.15 or newer; "lz4" works everywhere';
     throw new MillraceError('invalid', 'COMPRESSION_UNAVAILABLE', message);
@@ -33,16 +33,25 @@ export function codecOf(compression: Compression): BufferCodec | undefined {
   };
 }
 
-/** The library's block format: [bytes before compression u32 LE][block]. */
-const LZ4: BufferCodec = {
-  compress: (bytes) => ifSmaller(lz4.compressSync(asBuffer(bytes)), bytes),
-  decompress(bytes, rawLength) {
-    const buffer = asBuffer(bytes);
-    // Looked at first, for so much is allocated.
-    if (buffer.length < 4 || buffer.readUInt32LE(0) !== rawLength) throw new RangeError('the lengths do not agree');
-    return sized(lz4.uncompressSync(buffer), rawLength);
-  },
-};
+/** Native, and loaded only by who compresses. Its block format: [bytes before compression u32 LE][block]. */
+function lz4Codec(): BufferCodec {
+  let lz4: typeof import('lz4-napi');
+  try {
+    lz4 = createRequire(import.meta.url)('lz4-napi');
+  } catch (cause) {
+    const message = 'compression "lz4": its library cannot be loaded on this machine';
+    throw new MillraceError('invalid', 'COMPRESSION_UNAVAILABLE', message, { cause });
+  }
+  return {
+    compress: (bytes) => ifSmaller(lz4.compressSync(asBuffer(bytes)), bytes),
+    decompress(bytes, rawLength) {
+      const buffer = asBuffer(bytes);
+      // Looked at first, for so much is allocated.
+      if (buffer.length < 4 || buffer.readUInt32LE(0) !== rawLength) throw new RangeError('the lengths do not agree');
+      return sized(lz4.uncompressSync(buffer), rawLength);
+    },
+  };
+}
 
 function ifSmaller(compressed: Uint8Array, bytes: Uint8Array): Uint8Array | undefined {
   return compressed.length < bytes.length ? compressed : undefined;

@@ -39,6 +39,33 @@ export const CONTROL_CASES: readonly ShuffleConformanceCase[] = [
     },
   },
   {
+    name: 'what makes no sense is refused where it is said, and harms nothing',
+    async run(s) {
+      const writer = await open(s, writerOf('w', 1, pipelined('p')));
+      const [partition] = writer.partitions;
+      const wrong = { code: 'BUFFER_INVALID', kind: 'invalid' };
+      assert.throws(() => partition?.emit(0, 'abc' as never, 1), wrong);
+      assert.throws(() => partition?.emit(0, new Uint32Array(2) as never, 1), wrong);
+      for (const rows of [-1, 1.5, Number.NaN, 2 ** 32]) assert.throws(() => partition?.emit(0, NOTHING, rows), wrong);
+      for (const kind of [0, 9]) assert.throws(() => partition?.event(kind as never, NOTHING), wrong);
+      for (const seq of [-1, 1.5, Number.NaN]) {
+        const from = { seq, chain: 0n };
+        await rejectsWith('CHANNEL_INVALID', () => s.consumer.openGate([channel('p', 0, 0, from)]));
+      }
+      const odd = [
+        writerOf('v', 1.5, pipelined('q')),
+        writerOf('', 1, pipelined('q')),
+        writerOf('v', 1, pipelined('')),
+        writerOf('v', 1, pipelined('q', -1)),
+        writerOf('v', 1, { ...pipelined('q'), maxLagBytes: Number.NaN }),
+      ];
+      for (const descriptor of odd) await rejectsWith('WRITER_INVALID', () => s.master.register(descriptor));
+      emit(writer, bytesOf(10, 1));
+      writer.publish(NOTHING);
+      assert.deepEqual((await readAll(await s.consumer.openGate([channel('p')]), 1))[0]?.bytes, bytesOf(10, 1));
+    },
+  },
+  {
     name: 'list tells what exists',
     async run(s) {
       const writer = await open(s, writerOf('w', 3, pipelined('p', 2), broadcast('b', 2)));

@@ -10,7 +10,7 @@ import {
   unpackMessage,
   type WireBuffer,
 } from './example-message.js';
-import { bufferCorrupt } from './shuffle-errors.js';
+import { bufferCorrupt, checkChannels, checkEmitted, checkEvent } from './shuffle-errors.js';
 import type {
   BufferKind,
   ChannelDescriptor,
@@ -62,6 +62,7 @@ export class ExampleEnvironment implements ShuffleEnvironment {
   }
 
   async openGate(channels: readonly ChannelDescriptor[]): Promise<InputGate> {
+    checkChannels(channels);
     const handle = ++this.#handles;
     await this.#peer.request(SERVICES.openGate, packMessage({ handle, channels }));
     const gate = new ExampleGate(channels, handle, this.#peer, this.#clock);
@@ -168,10 +169,13 @@ class ExamplePartitionWriter implements ResultPartitionWriter {
   }
 
   emit(subpartition: number, bytes: Uint8Array, rows: number): void {
+    checkEmitted(this.descriptor.partition, bytes, rows);
     this.#write(subpartition, 0, bytes, rows);
   }
 
   event(kind: Exclude<BufferKind, 0>, payload: Uint8Array): void {
+    checkEvent(this.descriptor.partition, kind);
+    checkEmitted(this.descriptor.partition, payload, 0);
     for (let n = 0; n < this.#ends.length; n++) this.#write(n, kind, payload, 0);
   }
 

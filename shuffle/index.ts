@@ -35,6 +35,9 @@ export { type ShuffleClient, type ShuffleClientOptions, shuffleClient } from './
 export {
   bufferCorrupt,
   bufferOutOfOrder,
+  checkChannels,
+  checkEmitted,
+  checkEvent,
   consumerFenced,
   partitionLost,
   writerFenced,

@@ -9,7 +9,7 @@ import { LocalTaskWriter } from './local-writer.js';
 import { type LogPointer, openPointer } from './log-pointer.js';
 import { type ShuffleMetrics, shuffleMetrics } from './metrics.js';
 import { SHUFFLE_DEFAULTS, type ShuffleFaults, type ShuffleSettings } from './settings.js';
-import { partitionLost, writerFenced, writerUnknown } from './shuffle-errors.js';
+import { checkChannels, partitionLost, writerFenced, writerUnknown } from './shuffle-errors.js';
 import type { ChannelDescriptor, InputGate, ShuffleEnvironment, TaskWriter, WriterDescriptor } from './spi.js';
 import { fetchBytesFor, type ReadSpilled } from './spilled-reader.js';
 import { STATE_OPEN, STATE_REGISTERED, TaskLog } from './task-log.js';
@@ -96,6 +96,7 @@ export class LocalEnvironment implements ShuffleEnvironment {
   }
 
   async openGate(channels: readonly ChannelDescriptor[]): Promise<InputGate> {
+    checkChannels(channels);
     const { clock, doorbell } = this.#options;
     this.#readArena ??= Arena.open(this.#memory, 'read').catch((e: unknown) => {
       this.#readArena = undefined;

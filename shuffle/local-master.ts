@@ -102,13 +102,13 @@ export class LocalMaster implements ShuffleMaster {
   }
 
   release(writer: string): Promise<void> {
-    return this.#queue(() => this.#release(writer));
+    return this.#releaseAll(async () => [writer]);
   }
 
   releaseJob(job: string): Promise<void> {
-    return this.#queue(async () => {
-      for (const [writer, { log }] of [...this.#writers]) if (log.descriptor.job === job) await this.#release(writer);
-    });
+    return this.#releaseAll(async () =>
+      [...this.#writers].filter(([, { log }]) => log.descriptor.job === job).map(([writer]) => writer),
+    );
   }
 
   async list(): Promise<readonly WriterStatus[]> {
@@ -202,6 +202,7 @@ export class LocalMaster implements ShuffleMaster {
       this.#spiller?.tryAgain([...this.#writers.keys()]);
       for (const { writer, reason } of this.#reaper.expired(this.#writers, nowMs, isWanted)) {
         await this.#release(writer);
+        void this.#spiller?.drop(writer);
         this.#emit({ kind: 'expired', writer, reason });
       }
     });
@@ -211,6 +212,16 @@ export class LocalMaster implements ShuffleMaster {
   #sweepFinished(): void {
     const low = !this.arena.hasFree(this.arena.slots >> 3);
     for (const record of this.#writers.values()) if (record.mayBeSwept) record.sweep(this.arena, low);
+  }
+
+  /** What is on disk goes too before it is answered: else it would be there again after a restart. */
+  async #releaseAll(choose: () => Promise<readonly string[]>): Promise<void> {
+    const writers = await this.#queue(async () => {
+      const chosen = await choose();
+      for (const writer of chosen) await this.#release(writer);
+      return chosen;
+    });
+    await Promise.all(writers.map((writer) => this.#spiller?.drop(writer)));
   }
 
   async #release(writer: string): Promise<void> {
@@ -237,7 +248,6 @@ export class LocalMaster implements ShuffleMaster {
     for (const region of [log.region, record.cursors.region, ...record.pointers.map((p) => p.region)]) {
       memory.retire(region);
     }
-    void this.#spiller?.drop(writer);
   }
 
   async #layOut(writer: WriterDescriptor): Promise<void> {

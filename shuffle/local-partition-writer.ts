@@ -1,4 +1,5 @@
 import { MillraceError } from '../base/index.js';
+import { checkEmitted, checkEvent } from './shuffle-errors.js';
 import type { BufferKind, PartitionDescriptor, ResultPartitionWriter, SubpartitionPosition } from './spi.js';
 import type { SubpartitionLog } from './subpartition-log.js';
 
@@ -21,6 +22,7 @@ export class LocalPartitionWriter implements ResultPartitionWriter {
   }
 
   emit(subpartition: number, bytes: Uint8Array, rows: number): void {
+    checkEmitted(this.descriptor.partition, bytes, rows);
     const sub = this.#subpartitions[subpartition];
     if (sub === undefined) throw noSuchSubpartition(this.descriptor, subpartition);
     this.#writer.stageData(sub, bytes, rows);
@@ -34,6 +36,8 @@ export class LocalPartitionWriter implements ResultPartitionWriter {
   }
 
   event(kind: Exclude<BufferKind, 0>, payload: Uint8Array): void {
+    checkEvent(this.descriptor.partition, kind);
+    checkEmitted(this.descriptor.partition, payload, 0);
     this.#writer.stageEvent(this.#subpartitions, kind, payload);
   }
 

@@ -14,7 +14,7 @@ import {
 } from './generated/millrace/shuffle.js';
 import { encode, reader, SHUFFLE_SERVICES } from './message.js';
 import type { ShuffleEvent, ShuffleMaster, WriterDescriptor, WriterStatus } from './spi.js';
-import { encodeWriterSpec, PARTITION_TYPES } from './writer-spec.js';
+import { checkWriter, encodeWriterSpec, PARTITION_TYPES } from './writer-spec.js';
 
 const NOTHING = new Uint8Array(0);
 
@@ -33,6 +33,8 @@ export class RemoteMaster implements ShuffleMaster {
   }
 
   async register(writer: WriterDescriptor): Promise<void> {
+    // Here, for a number that is none cannot be sent.
+    checkWriter(writer);
     await this.#peer.request(SHUFFLE_SERVICES.register, encodeWriterSpec(writer));
   }
 

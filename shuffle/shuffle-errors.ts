@@ -1,4 +1,5 @@
 import { MillraceError } from '../base/index.js';
+import type { ChannelDescriptor } from './spi.js';
 
 /** The errors of the contract in `spi.ts`, each naming what it is about. */
 
@@ -49,4 +50,29 @@ export function layoutUnknown(region: string, why: string): MillraceError {
   return new MillraceError('corrupt', 'SHUFFLE_LAYOUT', `shuffle region "${region}" is not readable: ${why}`, {
     context: { region },
   });
+}
+
+/** @throws `BUFFER_INVALID` (invalid): what is to be emitted are no bytes, or its rows no count. */
+export function checkEmitted(partition: string, bytes: unknown, rows: number): void {
+  if (bytes instanceof Uint8Array && Number.isInteger(rows) && rows >= 0 && rows < 2 ** 31) return;
+  const what = bytes instanceof Uint8Array ? `${rows} rows` : `${bytes === null ? 'null' : typeof bytes}`;
+  const message = `partition "${partition}": a buffer is a Uint8Array and a number of rows, not ${what}`;
+  throw new MillraceError('invalid', 'BUFFER_INVALID', message, { context: { partition } });
+}
+
+/** @throws `BUFFER_INVALID` (invalid): a kind that no event has. */
+export function checkEvent(partition: string, kind: number): void {
+  if (Number.isInteger(kind) && kind >= 1 && kind <= 4) return;
+  const message = `partition "${partition}": there is no event of kind ${kind}`;
+  throw new MillraceError('invalid', 'BUFFER_INVALID', message, { context: { partition } });
+}
+
+/** @throws `CHANNEL_INVALID` (invalid): positions that are none. */
+export function checkChannels(channels: readonly ChannelDescriptor[]): void {
+  for (const { partition, subpartition, consumer, from } of channels) {
+    const natural = [subpartition, consumer, from.seq].every((n) => Number.isSafeInteger(n) && n >= 0);
+    if (natural && typeof from.chain === 'bigint') continue;
+    const message = `partition "${partition}": subpartition ${subpartition}, consumer ${consumer}, seq ${from.seq} is no place to read from`;
+    throw new MillraceError('invalid', 'CHANNEL_INVALID', message, { context: { partition } });
+  }
 }

@@ -11,14 +11,16 @@
  * Ownership: bytes given to a writer are copied before the call returns and stay the caller's. Bytes of an `InputBuffer`
  * are the service's, not to be written to, and valid until its `release`; a gate's `close` ends all of them.
  *
- * Errors are `MillraceError`s with one of these codes; each names writer or partition, subpartition and seq.
+ * Errors are `MillraceError`s, mostly with one of these codes; each names writer or partition, subpartition and seq.
  *
  *     WRITER_INVALID, WRITER_CHANGED,      invalid      a description that makes no sense, or is not that of its lineage
  *     PARTITION_TAKEN, WRITER_UNKNOWN,                  a name in use; an epoch that was not registered, or opened before
  *     WRITER_TAKEN, COMPRESSION_UNAVAILABLE
+ *     BUFFER_INVALID, CHANNEL_INVALID,     invalid      what is no bytes, no count, no event, no place to read from
+ *     SUBPARTITION_UNKNOWN
  *     WRITER_FENCED, CONSUMER_FENCED       fenced       a later attempt took over: stop
  *     WRITER_CLOSED, GATE_CLOSED           closed       used after `close`
- *     PARTITION_LOST                       unavailable  what is asked for is nowhere any more: start again from what is
+ *     PARTITION_LOST                       unavailable  what is asked for is nowhere, or not registered yet
  *     MEMORY_FULL, SHUFFLE_MEMORY_FULL     unavailable  no room for a log; for a buffer beyond what `available` promised
  *     SPILL_UNAVAILABLE, SPILL_FULL        unavailable  in the service's log: kept data stays in memory then
  *     SHUFFLE_GONE, PEER_GONE              unavailable  the connection to the service ended: connect and open again
@@ -175,7 +177,7 @@ export interface TaskWriter {
   whenAvailable(timeoutMs: number): Promise<void>;
   /**
    * Resolves when every step published so far is visible to readers and outlives this process. Where the service is far
-   * away `publish` promises neither. @throws `WRITER_FENCED`, or what else kept a step from being stored.
+   * away `publish` promises neither, and what is beyond a consumer's lag waits there for room. @throws `WRITER_FENCED`, or what else kept a step from being stored.
    */
   stored(): Promise<void>;
   close(): Promise<void>;
@@ -186,7 +188,7 @@ export interface ResultPartitionWriter {
   /**
    * Stages one data buffer (of `rows` rows) for a subpartition; a broadcast partition has only subpartition 0. The bytes are copied before it returns.
    * A step may stage more than `available` promised: availability is soft, memory is not.
-   * @throws `SHUFFLE_MEMORY_FULL` (unavailable), naming the folder and its size.
+   * @throws `SHUFFLE_MEMORY_FULL` (unavailable), naming the folder and its size; over a wire, by a later call. `BUFFER_INVALID`.
    */
   emit(subpartition: number, bytes: Uint8Array, rows: number): void;
   /** Stages one event in every subpartition (or in the one log of a broadcast). */

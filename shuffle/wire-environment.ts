@@ -3,6 +3,7 @@ import type { RpcPeer } from '../base/rpc/index.js';
 import { ChannelT, OpenGateT, OpenWriterT, Push, StepAck, WriterOpened } from './generated/millrace/shuffle.js';
 import { decodeWithPayload, encode, reader, SHUFFLE_SERVICES, strictly } from './message.js';
 import { type ShuffleMetrics, shuffleMetrics } from './metrics.js';
+import { checkChannels } from './shuffle-errors.js';
 import type { ChannelDescriptor, InputGate, ShuffleEnvironment, TaskWriter, WriterDescriptor } from './spi.js';
 import { WireGate } from './wire-gate.js';
 import { WireTaskWriter } from './wire-writer.js';
@@ -61,6 +62,7 @@ export class WireEnvironment implements ShuffleEnvironment {
   }
 
   async openGate(channels: readonly ChannelDescriptor[]): Promise<InputGate> {
+    checkChannels(channels);
     const handle = this.#nextHandle++;
     const { metrics } = this;
     const onClose = () => this.#gates.delete(handle);

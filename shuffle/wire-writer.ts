@@ -7,6 +7,7 @@ import { HandleT, Step, type StepAck, StepOutput, type WriterOpenedT } from './g
 import { noSuchSubpartition } from './local-partition-writer.js';
 import { beforePayload, encode, SHUFFLE_SERVICES } from './message.js';
 import type { ShuffleMetrics } from './metrics.js';
+import { checkEmitted, checkEvent } from './shuffle-errors.js';
 import type {
   BufferKind,
   PartitionDescriptor,
@@ -227,11 +228,14 @@ class WirePartitionWriter implements ResultPartitionWriter {
   }
 
   emit(subpartition: number, bytes: Uint8Array, rows: number): void {
+    checkEmitted(this.descriptor.partition, bytes, rows);
     if (this.#positions[subpartition] === undefined) throw noSuchSubpartition(this.descriptor, subpartition);
     this.#advance(subpartition, this.#writer.stage(this.#ordinal, subpartition, 0, rows, bytes));
   }
 
   event(kind: Exclude<BufferKind, 0>, payload: Uint8Array): void {
+    checkEvent(this.descriptor.partition, kind);
+    checkEmitted(this.descriptor.partition, payload, 0);
     const checksum = this.#writer.stage(this.#ordinal, EVERY_SUBPARTITION, kind, 0, payload);
     for (let subpartition = 0; subpartition < this.#positions.length; subpartition++) {
       this.#advance(subpartition, checksum);

@@ -86,8 +86,10 @@ export function checkWriter(writer: WriterDescriptor): void {
   const natural = (n: number, max: number) => Number.isInteger(n) && n >= 1 && n <= max;
   if (!natural(writer.epoch, EPOCH_MAX - 1)) fail(`epoch ${writer.epoch} is not between 1 and ${EPOCH_MAX - 1}`);
   if (writer.partitions.length > 65_535) fail('it has more than 65535 partitions');
+  if (writer.writer === '') fail('its name is empty');
   const seen = new Set<string>();
   for (const p of writer.partitions) {
+    if (p.partition === '') fail('a partition of it has an empty name');
     if (seen.has(p.partition)) fail(`partition "${p.partition}" is named twice`);
     seen.add(p.partition);
     if (!natural(p.subpartitions, 1 << 20)) fail(`partition "${p.partition}" has ${p.subpartitions} subpartitions`);

@@ -127,7 +127,7 @@ export function addDaemonCommand(program: Command): void {
     .option(...expiry('consumed', 'that all its consumers have read', SHUFFLE_DEFAULTS.idleConsumedMs))
     .option(...expiry('partly-consumed', 'of which some was read', SHUFFLE_DEFAULTS.idlePartlyConsumedMs))
     .option(...expiry('unread', 'that nobody ever read', SHUFFLE_DEFAULTS.idleNeverConsumedMs))
-    .option(...expiry('unfinished', 'without an END, whose writer is gone', SHUFFLE_DEFAULTS.idleUnfinishedMs))
+    .option(...expiry('unfinished', 'without an END', SHUFFLE_DEFAULTS.idleUnfinishedMs))
     .addOption(
       new Option('--log-level <level>', 'what to log on stderr')
         .choices(['debug', 'info', 'warn', 'error', 'silent'])
@@ -253,7 +253,7 @@ function expiry(
   which: string,
   defaultMs: number,
 ): [flags: string, description: string, parse: (text: string) => number] {
-  const description = `seconds after which data ${which} goes when its owner is gone and nothing happens to it (default: ${defaultMs / 1000})`;
+  const description = `seconds after which data ${which} goes, once its owner is gone and nothing happens to it any more (default: ${defaultMs / 1000})`;
   return [`--expire-${what} <s>`, description, wholeNumber(1, 10 ** 9)];
 }
 

@@ -1,7 +1,7 @@
-import { mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { MillraceError, memoryBackedFolder } from '../../base/index.js';
 import { lockFolder } from './folder-lock.js';
+import { makeFolder } from './make-folder.js';
 
 /** A memory-backed folder whose buffers outlive their daemon: the next one on it finds all logs again. One daemon at a time. */
 export class KeptMemory {
@@ -17,7 +17,7 @@ export class KeptMemory {
   static claim(folder: string): KeptMemory {
     const path = resolve(folder);
     try {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
+      makeFolder(path);
     } catch (thrown) {
       throw refused('NO_MEMORY_FOLDER', `${path}: ${(thrown as Error).message}`);
     }

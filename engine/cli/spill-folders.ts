@@ -1,7 +1,7 @@
-import { mkdirSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { MillraceError } from '../../base/index.js';
 import { lockFolder } from './folder-lock.js';
+import { makeFolder } from './make-folder.js';
 
 /** Folders for spilled buffers that outlive their daemon, one on each disk. One daemon at a time. */
 export class SpillFolders {
@@ -32,7 +32,7 @@ export class SpillFolders {
     const inUse = (owner: string) =>
       refused('SPILL_DIR_IN_USE', `${path} is in use by ${owner}; stop it, or choose another folder`);
     try {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
+      makeFolder(path);
       this.#releases.push(lockFolder(path, inUse));
     } catch (thrown) {
       if (thrown instanceof MillraceError) throw thrown;

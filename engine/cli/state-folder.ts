@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { MillraceError } from '../../base/index.js';
 import { isLockFile, lockFolder } from './folder-lock.js';
+import { makeFolder } from './make-folder.js';
 
 /** What a state folder says of itself; checked before anything in it is touched. */
 interface StateFolderInfo {
@@ -37,7 +38,7 @@ export class StateFolder {
   static claim(path: string, job: string, fingerprint: string): StateFolder {
     const folder = new StateFolder(path);
     try {
-      mkdirSync(path, { recursive: true });
+      makeFolder(path);
       folder.#unlock = lockFolder(path, (owner) => folder.#inUse(owner));
       try {
         folder.#checkInfo(job, fingerprint);
