@@ -1,5 +1,3 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
@@ -7,7 +5,6 @@ import {
   heapMemory,
   type Listener,
   mappedMemory,
-  memoryBackedFolder,
   type SharedMemory,
   silentLogger,
   sleep,
@@ -16,6 +13,7 @@ import {
 import { nodeNetwork, openFrontDoor, type RpcPeer, rpcPeer } from '../base/rpc/index.js';
 import { shuffleConformance } from './conformance.js';
 import type { ShuffleUnderTest } from './conformance-kit.js';
+import { leavesNothing, type TestGround } from './leftovers.test.support.js';
 import { TEST_SETTINGS } from './settings.test.support.js';
 import { type ShuffleClient, shuffleClient } from './shuffle-client.js';
 import { ShuffleService } from './shuffle-service.js';
@@ -61,6 +59,8 @@ async function overConnections(
     spills,
     turn: () => sleep(clock, 3),
     async close() {
+      const { master } = producer.client;
+      for (const { writer } of await master.list()) await master.release(writer);
       for (const { client, peer } of clients) {
         await client.close();
         peer.close();
@@ -73,44 +73,34 @@ async function overConnections(
   };
 }
 
-const folder = mkdtempSync(join(tmpdir(), 'millrace-shuffle-'));
-let sockets = 0;
-test.after(() => rmSync(folder, { recursive: true, force: true }));
-
-const shm = memoryBackedFolder() ?? tmpdir();
+/** Of the test that runs now: it must leave nothing behind. */
+let place: TestGround;
+const socket = () => `unix:${join(place.folder, 'shuffle.sock')}`;
+const checked = (name: string, run: () => Promise<void>) =>
+  void test(name, (t) => {
+    place = leavesNothing(t);
+    return run();
+  });
 
 for (const spills of [false, true]) {
   const suffix = spills ? ', with a disk' : '';
   shuffleConformance(
     `wire over a Unix socket${suffix}`,
-    () => overConnections(`unix:${join(folder, `${sockets++}.sock`)}`, spills, heapMemory()),
-    (name, run) => test(name, run),
+    () => overConnections(socket(), spills, heapMemory()),
+    checked,
   );
-  shuffleConformance(
-    `wire over WebSocket${suffix}`,
-    () => overConnections('ws:', spills, heapMemory()),
-    (name, run) => test(name, run),
-  );
+  shuffleConformance(`wire over WebSocket${suffix}`, () => overConnections('ws:', spills, heapMemory()), checked);
   shuffleConformance(
     `wire over WebSocket without uWebSockets.js${suffix}`,
     () => overConnections('ws:node', spills, heapMemory()),
-    (name, run) => test(name, run),
+    checked,
   );
   shuffleConformance(
     `mapped${suffix}`,
-    async () => {
-      const mapped = mkdtempSync(join(shm, 'millrace-shuffle-test-'));
-      const memory = () => mappedMemory({ folder: mapped });
-      const address = `unix:${join(folder, `${sockets++}.sock`)}`;
-      const shuffle = await overConnections(address, spills, memory(), memory);
-      return {
-        ...shuffle,
-        close: async () => {
-          await shuffle.close();
-          rmSync(mapped, { recursive: true, force: true });
-        },
-      };
+    () => {
+      const memory = () => mappedMemory({ folder: place.memoryFolder });
+      return overConnections(socket(), spills, memory(), memory);
     },
-    (name, run) => test(name, run),
+    checked,
   );
 }
