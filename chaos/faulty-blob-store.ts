@@ -51,6 +51,10 @@ export class FaultyBlobStore implements BlobStore {
     return this.#call(`get ${name}`, false, () => this.#inner.get(name, range));
   }
 
+  stat(name: string): Promise<{ readonly bytes: number } | undefined> {
+    return this.#call(`stat ${name}`, false, () => this.#inner.stat(name));
+  }
+
   delete(name: string): Promise<void> {
     return this.#call(`delete ${name}`, true, () => this.#inner.delete(name));
   }

@@ -27,6 +27,10 @@ export const blobStoreContract: readonly BlobStoreContractCase[] = [
       deepEqual([...(await other.get('a/b.c', { offset: 1, length: 2 }))], [2, 3]);
       deepEqual([...(await other.get('a/b.c', { offset: 3, length: 9 }))], [4]);
       equal((await other.get('a/empty')).length, 0);
+      deepEqual(await other.stat('a/b.c'), { bytes: 4 });
+      deepEqual(await other.stat('a/empty'), { bytes: 0 });
+      equal(await other.stat('a/none'), undefined);
+      equal(await other.stat('a'), undefined);
     },
   },
   {

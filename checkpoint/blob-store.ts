@@ -8,10 +8,15 @@
 export interface BlobStore {
   /** Where this is, for messages: `directory /data/x`, `s3://bucket/prefix`, `memory`. */
   readonly location: string;
-  /** Stores immutable bytes, durable when it resolves. @throws `BLOB_EXISTS` when the name is taken. */
+  /**
+   * Stores immutable bytes, durable when it resolves; the caller leaves them alone until then.
+   * @throws `BLOB_EXISTS` when the name is taken.
+   */
   put(name: string, bytes: Uint8Array): Promise<void>;
   /** Fewer bytes when the object ends before the range does. */
   get(name: string, range?: { readonly offset: number; readonly length: number }): Promise<Uint8Array>;
+  /** Size of an object in bytes, or undefined when there is none of this name. */
+  stat(name: string): Promise<{ readonly bytes: number } | undefined>;
   /** A missing one is not an error. */
   delete(name: string): Promise<void>;
   /** Names with this prefix, sorted. */

@@ -52,6 +52,7 @@ class FaultyStore implements BlobStore {
 
   put = (name: string, b: Uint8Array) => this.#call('put', () => this.inner.put(name, b));
   get = (name: string, r?: { offset: number; length: number }) => this.#call('get', () => this.inner.get(name, r));
+  stat = (name: string) => this.#call('stat', () => this.inner.stat(name));
   delete = (name: string) => this.#call('delete', () => this.inner.delete(name));
   list = (prefix: string) => this.#call('list', () => this.inner.list(prefix));
   read = (name: string) => this.#call('read', () => this.inner.read(name));

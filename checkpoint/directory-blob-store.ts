@@ -74,6 +74,16 @@ export class DirectoryBlobStore implements BlobStore {
     }
   }
 
+  async stat(name: string): Promise<{ readonly bytes: number } | undefined> {
+    validateBlobName(name);
+    try {
+      const stat = await this.#disk.stat(`${this.#root}/objects/${name}`);
+      return stat === undefined || stat.folder ? undefined : { bytes: stat.bytes };
+    } catch (thrown) {
+      throw this.#unavailable('stat', name, thrown);
+    }
+  }
+
   async delete(name: string): Promise<void> {
     validateBlobName(name);
     try {

@@ -21,6 +21,12 @@ export class MemoryBlobStore implements BlobStore {
     return range === undefined ? bytes.slice() : bytes.slice(range.offset, range.offset + range.length);
   }
 
+  async stat(name: string): Promise<{ readonly bytes: number } | undefined> {
+    validateBlobName(name);
+    const bytes = this.#objects.get(name)?.byteLength;
+    return bytes === undefined ? undefined : { bytes };
+  }
+
   async delete(name: string): Promise<void> {
     validateBlobName(name);
     this.#objects.delete(name);
