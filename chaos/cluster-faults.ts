@@ -1,5 +1,5 @@
 import type { Random } from '../base/index.js';
-import type { FaultyBlobStore } from './faulty-blob-store.js';
+import type { FaultyBlobStore } from '../checkpoint/index.js';
 import type { ShuffleWatch } from './shuffle-watch.js';
 import type { SimProcess } from './sim-process.js';
 import type { SimWorld } from './sim-world.js';

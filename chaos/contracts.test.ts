@@ -4,10 +4,15 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { nodeDisk, sharedMemoryContract, systemClock, yieldTurn } from '../base/index.js';
 import { type CuttableNetwork, networkContract, networkCutContract, runNetworkCase } from '../base/rpc/index.js';
-import { type BlobStore, blobStoreContract, DirectoryBlobStore, MemoryBlobStore } from '../checkpoint/index.js';
+import {
+  type BlobStore,
+  blobStoreContract,
+  DirectoryBlobStore,
+  FaultyBlobStore,
+  MemoryBlobStore,
+} from '../checkpoint/index.js';
 import { diskContract } from './disk-contract.js';
 import { drive, runMain } from './driving.js';
-import { FaultyBlobStore } from './faulty-blob-store.js';
 import type { SimContext } from './sim-process.js';
 import { SimWorld } from './sim-world.js';
 

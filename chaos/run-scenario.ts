@@ -1,5 +1,5 @@
 import { assert, MillraceError, sleep } from '../base/index.js';
-import { CheckpointStore, DirectoryBlobStore } from '../checkpoint/index.js';
+import { CheckpointStore, DirectoryBlobStore, FaultyBlobStore } from '../checkpoint/index.js';
 import { Cluster } from '../engine/cli/index.js';
 import { readJsonLines } from '../engine/connectors/index.js';
 import { Daemon, type DaemonSettings } from '../engine/daemon/index.js';
@@ -8,7 +8,6 @@ import type { WorkerSettings } from '../engine/runtime/index.js';
 import { type JobScheduler, SchedulerDriver } from '../engine/scheduler/index.js';
 import { builtInShuffle } from '../shuffle/index.js';
 import { scheduleFaults } from './cluster-faults.js';
-import { FaultyBlobStore } from './faulty-blob-store.js';
 import { HeadWatch } from './head-watch.js';
 import { instrumentGraph } from './instrumented-graph.js';
 import { OutputWatch } from './output-watch.js';

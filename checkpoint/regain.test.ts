@@ -17,6 +17,7 @@ class Silent {
       location: inner.location,
       put: (name, bytes) => inner.put(name, bytes),
       get: (name, range) => inner.get(name, range),
+      stat: (name) => inner.stat(name),
       delete: (name) => inner.delete(name),
       list: (prefix) => inner.list(prefix),
       read: async (name) => {

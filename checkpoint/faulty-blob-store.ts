@@ -1,5 +1,5 @@
 import { type Clock, MillraceError, type Random, sleep } from '../base/index.js';
-import type { BlobStore } from '../checkpoint/index.js';
+import type { BlobStore } from './blob-store.js';
 
 /** May be changed while the store is used. Rates are shares of calls, 0 to 1. */
 export interface BlobStoreFaults {
