@@ -16,6 +16,7 @@ export {
   CountedBlobStore,
 } from './counted-blob-store.js';
 export { DirectoryBlobStore } from './directory-blob-store.js';
+export { EncryptedBlobStore } from './encrypted-blob-store.js';
 export { type BlobStoreFaults, FaultyBlobStore, NO_BLOB_STORE_FAULTS } from './faulty-blob-store.js';
 export {
   decodeHead,
