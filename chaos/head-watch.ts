@@ -1,4 +1,5 @@
-import { decodeHead, type Head, type Manifest } from '../checkpoint/index.js';
+import { assert } from '../base/index.js';
+import { decodeHead, type Head, isMoved, type Manifest } from '../checkpoint/index.js';
 import type { JobGraph } from '../engine/graph/index.js';
 import { taskName } from '../engine/graph/index.js';
 import type { TaskPosition } from '../engine/runtime/index.js';
@@ -26,7 +27,9 @@ export class HeadWatch {
   }
 
   get latest(): Manifest | undefined {
-    return this.#head?.latest ?? undefined;
+    const latest = this.#head?.latest ?? undefined;
+    assert(latest === undefined || !isMoved(latest), 'simulated jobs are small: their manifests stand in HEAD');
+    return latest;
   }
 
   /** Takes in a move of HEAD, if there was one. Returns what is wrong with it. */
@@ -43,14 +46,15 @@ export class HeadWatch {
     const id = head.latest?.checkpointId ?? 0;
     const idBefore = before?.latest?.checkpointId ?? 0;
     if (id < idBefore) return `HEAD went from checkpoint ${idBefore} to ${id}`;
-    if (head.latest === null || id === idBefore) return undefined;
+    const { latest } = this;
+    if (latest === undefined || id === idBefore) return undefined;
     this.checkpoints++;
     this.#positions.clear();
-    for (const { task, position } of head.latest.tasks) this.#positions.set(task, JSON.parse(position) as TaskPosition);
+    for (const { task, position } of latest.tasks) this.#positions.set(task, JSON.parse(position) as TaskPosition);
     for (const { transactions } of this.#positions.values()) {
       for (const { transaction } of transactions) this.#transactions.add(transaction);
     }
-    return this.#inconsistency(head.latest);
+    return this.#inconsistency(latest);
   }
 
   holdsTransaction(transaction: string): boolean {

@@ -92,7 +92,7 @@ async function simSlotMain(context: SimContext, settings: SlotSettings, parts: S
     scheduler,
     daemon,
     shuffle: parts.shuffle.environment(client.environment, settings.worker, mapped),
-    createState: (range) => new MemoryStateStore(range),
+    createState: (range) => new MemoryStateStore(range, { chainLengthMax: Number.POSITIVE_INFINITY }),
   });
   await slot.run();
   daemon.close();

@@ -1,28 +1,33 @@
 import { deepEqual, equal, notEqual, ok, rejects } from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { checksumHex, MillraceError, seededRandom, silentLogger, xxh64 } from '../base/index.js';
+import { MillraceError, seededRandom, silentLogger } from '../base/index.js';
 import { segmentObjectName } from './blob-name.js';
 import type { BlobStore } from './blob-store.js';
-import { CheckpointStore, headName } from './checkpoint-store.js';
+import { CheckpointStore } from './checkpoint-store.js';
 import { decodeHead, encodeHead } from './head.js';
+import { headName } from './head-register.js';
 import type { Manifest, SegmentRef } from './manifest.js';
 import { MemoryBlobStore } from './memory-blob-store.js';
+import { entriesOf, segmentOf } from './segment-of.test.support.js';
+import { describeSegment } from './stored-segment.js';
 
 const random = seededRandom(7);
-const open = (store: BlobStore, retained = 3) =>
-  CheckpointStore.open({ store, random: random.fork(), logger: silentLogger(), retained });
+const open = (store: BlobStore, retained = 3, headBytesMax = 100_000) =>
+  CheckpointStore.open({ store, random: random.fork(), logger: silentLogger(), retained, headBytesMax });
+/** No manifest fits into this HEAD. */
+const TINY = 100;
 
-async function segment(store: BlobStore, epoch: number, checkpointId: number, length = 10): Promise<SegmentRef> {
-  const bytes = new Uint8Array(length).fill(checkpointId);
+async function segment(store: BlobStore, epoch: number, checkpointId: number): Promise<SegmentRef> {
+  const bytes = segmentOf([{ keyGroup: 1, key: 'k', value: `of ${checkpointId}` }], { checkpointId, full: true });
   const object = segmentObjectName(epoch, checkpointId, 'host-1', random.nonce());
   await store.put(object, bytes);
-  return { object, offset: 0, length, checksum: checksumHex(xxh64(bytes)), full: true };
+  return { ...describeSegment(bytes), object, offset: 0, deltas: 1 };
 }
 
 function manifest(epoch: number, checkpointId: number, segments: readonly SegmentRef[] = []): Manifest {
   const tasks = [{ task: 't', finished: false, segments, position: '{}' }];
-  return { format: 1, checkpointId, epoch, tasks, meta: '', final: false };
+  return { format: 2, checkpointId, epoch, tasks, meta: '', final: false };
 }
 
 /** Counts requests and fails on demand, before or after the inner store did its work. */
@@ -64,13 +69,14 @@ describe('HEAD', () => {
   const head = {
     epoch: 3,
     nonce: 'ab',
+    line: 10,
     latest: manifest(3, 9),
     retained: [{ checkpointId: 8, object: 'manifests/x' }],
   };
 
   it('survives the trip, with a header line that can be read by eye', () => {
     deepEqual(decodeHead(encodeHead(head), 'here'), head);
-    ok(Buffer.from(encodeHead(head)).toString().startsWith('millrace-head 1 '));
+    ok(Buffer.from(encodeHead(head)).toString().startsWith('millrace-head 2 '));
   });
 
   it('any damaged byte and any cut is noticed', () => {
@@ -101,9 +107,9 @@ describe('HEAD', () => {
 
   it('of another format is refused, naming both', async () => {
     const store = new MemoryBlobStore();
-    const text = Buffer.from(encodeHead(head)).toString().replace('millrace-head 1', 'millrace-head 17');
+    const text = Buffer.from(encodeHead(head)).toString().replace('millrace-head 2', 'millrace-head 17');
     await store.compareAndSet(headName, undefined, Buffer.from(text));
-    await rejects(open(store), { code: 'HEAD_VERSION', kind: 'invalid', message: /format 17.*format 1$/ });
+    await rejects(open(store), { code: 'HEAD_VERSION', kind: 'invalid', message: /format 17.*format 2$/ });
   });
 });
 
@@ -117,7 +123,7 @@ describe('checkpoint store', () => {
     await rejects(open(store), { code: 'STORE_UNAVAILABLE' });
   });
 
-  it('publishes with one compare-and-set, and one put when the previous manifest is kept', async () => {
+  it('publishes with one compare-and-set, and one put for a manifest when HEAD is too large', async () => {
     const store = new FaultyStore(new MemoryBlobStore());
     const leader = await open(store, 2);
     const epoch = await leader.takeOver();
@@ -126,8 +132,17 @@ describe('checkpoint store', () => {
       await leader.publish(manifest(epoch, id));
       return store.requests;
     };
-    deepEqual(await requests(1), ['cas']);
-    for (let id = 2; id < 6; id++) deepEqual(await requests(id), ['put', 'cas']);
+    for (let id = 1; id < 6; id++) deepEqual(await requests(id), ['cas']);
+    deepEqual(await store.list(''), []);
+    const large = await open(store, 2, TINY);
+    const next = await large.takeOver();
+    store.requests = [];
+    for (const id of [6, 7]) await large.publish(manifest(next, id));
+    // First both the old one and the new one move out, then the new one alone.
+    deepEqual(store.requests, ['put', 'put', 'cas', 'put', 'cas']);
+    const reader = await open(store, 2);
+    deepEqual(reader.latest, manifest(next, 7));
+    deepEqual(await reader.manifest(6), manifest(next, 6));
     const single = await open(new MemoryBlobStore(), 1);
     await single.takeOver();
     await single.publish(manifest(1, 1));
@@ -146,7 +161,7 @@ describe('checkpoint store', () => {
       const found = await reader.manifest(id);
       equal(found.checkpointId, id);
       const bytes = await reader.readSegment(found.tasks[0]?.segments[0] as SegmentRef);
-      ok(bytes.every((b) => b === id));
+      equal(entriesOf(bytes)[0]?.value, `of ${id}`);
     }
     await rejects(reader.manifest(2), { code: 'CHECKPOINT_NOT_FOUND', message: /kept: 5, 4, 3/ });
   });
@@ -227,10 +242,10 @@ describe('checkpoint store', () => {
     const store = new MemoryBlobStore();
     const reader = await open(store);
     const ref = await segment(store, 1, 1);
-    equal((await reader.readSegment(ref)).length, 10);
+    equal((await reader.readSegment(ref)).length, ref.length);
     for (const bad of [
-      { ...ref, length: 11 },
-      { ...ref, length: 9 },
+      { ...ref, length: ref.length + 1 },
+      { ...ref, length: ref.length - 1 },
       { ...ref, checksum: '0'.repeat(16) },
       { ...ref, object: 'segments/1-1-host-0' },
       { ...ref, inline: Buffer.from([1, 2]).toString('base64') },
@@ -252,15 +267,14 @@ describe('checkpoint store', () => {
     const pending = await segment(store, epoch, 5);
     const successor = await segment(store, epoch + 1, 1);
     await store.put('notes/mine', Uint8Array.of(1));
-    const { deleted } = await leader.collect();
+    const { objects: deleted } = await leader.collect();
     ok(deleted.includes(orphan.object));
     const left = await store.list('');
     const kept = [refs[2], refs[3], pending, successor].map((r) => r?.object);
     for (const name of kept) ok(left.includes(name ?? ''), name);
-    equal(left.filter((n) => n.startsWith('manifests/')).length, 1);
-    equal(left.length, 6);
+    equal(left.length, 5);
     equal((await (await open(store)).manifest(3)).checkpointId, 3);
-    deepEqual((await leader.collect()).deleted, []);
+    deepEqual((await leader.collect()).objects, []);
   });
 
   it('uploaded but not yet published objects of the next checkpoint outlive a collection (slatedb#1044)', async () => {
@@ -277,7 +291,7 @@ describe('checkpoint store', () => {
     };
     await leader.publish(manifest(epoch, 2, [next]));
     const reader = await open(store, 2);
-    equal((await reader.readSegment(next)).length, 10);
+    equal((await reader.readSegment(next)).length, next.length);
     equal((await reader.manifest(1)).checkpointId, 1);
   });
 
@@ -299,7 +313,8 @@ describe('checkpoint store', () => {
       return listing(prefix);
     };
     await old.collect();
-    equal((await (await open(inner)).readSegment(alive as SegmentRef)).length, 10);
+    ok(alive);
+    equal((await (await open(inner)).readSegment(alive)).length, alive.length);
   });
 
   it('a segment of an aborted checkpoint cannot come back under its old name', async () => {
@@ -325,12 +340,12 @@ describe('checkpoint store', () => {
     await next.takeOver();
     await next.publish(manifest(2, 3, [old]));
     await next.collect();
-    equal((await next.readSegment(old)).length, 10);
+    equal((await next.readSegment(old)).length, old.length);
   });
 
   it('collects nothing when a kept manifest cannot be read', async () => {
     const store = new FaultyStore(new MemoryBlobStore());
-    const leader = await open(store);
+    const leader = await open(store, 3, TINY);
     await leader.takeOver();
     for (let id = 1; id <= 3; id++) await leader.publish(manifest(1, id, [await segment(store, 1, id)]));
     await segment(store, 1, 1);
@@ -338,7 +353,7 @@ describe('checkpoint store', () => {
     store.failBefore = ['get'];
     await rejects(reader.collect(), { code: 'STORE_UNAVAILABLE' });
     equal((await store.list('segments/')).length, 4);
-    equal((await reader.collect()).deleted.length, 1);
+    equal((await reader.collect()).objects.length, 1);
   });
 
   it('reset forgets the checkpoints under a new epoch, and their objects are collected', async () => {
@@ -348,7 +363,7 @@ describe('checkpoint store', () => {
     for (let id = 1; id <= 3; id++) await leader.publish(manifest(1, id, [await segment(store, 1, id)]));
     equal(await leader.reset(), 2);
     equal(leader.latest, undefined);
-    equal((await leader.collect()).deleted.length, 5);
+    equal((await leader.collect()).objects.length, 3);
     await leader.publish(manifest(2, 1));
     deepEqual((await open(store)).checkpointIds, [1]);
   });

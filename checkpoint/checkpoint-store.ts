@@ -1,54 +1,75 @@
-import { checksumHex, type Logger, MillraceError, type Random, xxh64 } from '../base/index.js';
-import { manifestObjectName, parseObjectName } from './blob-name.js';
+import { type Logger, MillraceError, type Random } from '../base/index.js';
+import { manifestObjectName } from './blob-name.js';
 import type { BlobStore } from './blob-store.js';
-import { decodeHead, decodeManifest, encodeHead, encodeManifest, type Head } from './head.js';
+import { collectGarbage, type Garbage, markedBy, readManifest } from './collect-garbage.js';
+import { encodeHead, encodeManifest, type Head, type HeadManifest, isMoved } from './head.js';
+import { deadReferences, headAfterPublish, headAfterTakeOver, keptBy, objectsOf } from './head-protocol.js';
+import { fenced, HeadRegister } from './head-register.js';
 import type { Manifest, SegmentRef } from './manifest.js';
+import { readSegment } from './stored-segment.js';
 
-/** The name of the one mutable value. */
-export const headName = 'HEAD';
-/** Tries of one move of HEAD whose outcome is unknown, and of a takeover that races others. Waiting is a wrapper's business. */
-const attemptsMax = 5;
 const takeOversMax = 32;
+const headBytesMaxDefault = 256 * 1024;
+
+export interface CheckpointStoreOptions {
+  readonly store: BlobStore;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Complete checkpoints that are kept, the newest included. Default 3. */
+  readonly retained?: number;
+  /** Manifests move out of HEAD, oldest first, while it is larger than this. Default 256 KiB. */
+  readonly headBytesMax?: number;
+}
+
+/** A checkpoint id under which objects may be written now and brought in by a later publication. */
+export interface Reservation {
+  readonly epoch: number;
+  readonly checkpointId: number;
+  /** Brought in, or given up: the publishing line may pass. */
+  release(): void;
+}
 
 /**
  * The checkpoints of one job in one BlobStore. HEAD, moved only by compare-and-set, is the commit point: a checkpoint is
  * complete when HEAD holds it. One leader writes (`takeOver`, then `publish`); anyone may read.
  *
- * Calls of one leader must not overlap, except reads (`manifest`, `readSegment`) and `collect`.
+ * Calls of one leader must not overlap, except reads (`manifest`, `readSegment`), `reserve` and `collect`.
  */
 export class CheckpointStore {
   readonly #store: BlobStore;
   readonly #random: Random;
   readonly #logger: Logger;
   readonly #retained: number;
-  #head: Head | undefined;
-  #version: string | undefined;
+  readonly #headBytesMax: number;
+  readonly #register: HeadRegister;
   /** True between a takeover and the discovery that a higher epoch exists, or that HEAD's state is unknown. */
   #leading = false;
-  /** Of this leader's moves whose outcome is unknown: a HEAD that has one of these nonces was moved by nobody else. */
-  readonly #unknown = new Set<string>();
+  #latest: Manifest | undefined;
+  /** Of the newest publication begun; names of objects written from now on are above it. */
+  #highestId = 0;
+  readonly #reservations = new Set<Reservation>();
   /** Manifests outside HEAD, by object: they are immutable. */
   readonly #manifests = new Map<string, Manifest>();
+  /** Objects that left HEAD and are not deleted yet. */
+  #dropped = new Set<string>();
+  /** Whether the store was searched for garbage since this leadership began (or since it was opened). */
+  #swept = false;
 
-  private constructor(store: BlobStore, random: Random, logger: Logger, retained: number) {
-    this.#store = store;
-    this.#random = random;
-    this.#logger = logger;
-    this.#retained = retained;
+  private constructor(options: CheckpointStoreOptions) {
+    this.#store = options.store;
+    this.#random = options.random;
+    this.#logger = options.logger;
+    this.#retained = options.retained ?? 3;
+    this.#headBytesMax = options.headBytesMax ?? headBytesMaxDefault;
+    this.#register = new HeadRegister(options.store);
   }
 
   /**
    * Reads HEAD. A store without one is a job without checkpoints; a store that fails is an error.
-   * `retained`: complete checkpoints that are kept, the newest included.
-   * @throws MillraceError `STORE_UNAVAILABLE`, `HEAD_CORRUPT`, `HEAD_VERSION`.
+   * @throws MillraceError `CHECKPOINTS_RETAINED` (invalid), `STORE_UNAVAILABLE`, `HEAD_CORRUPT`, `HEAD_VERSION`.
    */
-  static async open(options: {
-    readonly store: BlobStore;
-    readonly random: Random;
-    readonly logger: Logger;
-    readonly retained?: number;
-  }): Promise<CheckpointStore> {
-    const retained = options.retained ?? 3;
+  static async open(options: CheckpointStoreOptions): Promise<CheckpointStore> {
+    const { retained = 3 } = options;
     if (!Number.isInteger(retained) || retained < 1) {
       throw new MillraceError(
         'invalid',
@@ -56,27 +77,25 @@ export class CheckpointStore {
         `retained checkpoints must be 1 or more, not ${retained}`,
       );
     }
-    const store = new CheckpointStore(options.store, options.random, options.logger, retained);
+    const store = new CheckpointStore(options);
     await store.#refresh();
     return store;
   }
 
   /** The newest complete checkpoint, as of the last look at HEAD. */
   get latest(): Manifest | undefined {
-    return this.#head?.latest ?? undefined;
+    return this.#latest;
   }
 
   /** HEAD's leader epoch, as of the last look at it; 0 before the first takeover ever. */
   get epoch(): number {
-    return this.#head?.epoch ?? 0;
+    return this.#register.head?.epoch ?? 0;
   }
 
   /** Ids of all checkpoints that can be restored, newest first. */
   get checkpointIds(): readonly number[] {
-    const latest = this.latest;
-    return latest === undefined
-      ? []
-      : [latest.checkpointId, ...(this.#head?.retained ?? []).map((r) => r.checkpointId)];
+    const { head } = this.#register;
+    return head === undefined ? [] : keptBy(head).map((m) => m.checkpointId);
   }
 
   /**
@@ -84,7 +103,7 @@ export class CheckpointStore {
    * @returns the new epoch. @throws MillraceError `STORE_UNAVAILABLE`.
    */
   takeOver(): Promise<number> {
-    return this.#lead('take over', (head) => ({ latest: head?.latest ?? null, retained: head?.retained ?? [] }));
+    return this.#lead('take over', (head) => head);
   }
 
   /**
@@ -93,51 +112,70 @@ export class CheckpointStore {
    * come meanwhile; `STORE_UNAVAILABLE`.
    */
   regain(): Promise<number> {
-    const same = (head: Head | undefined) => ({ latest: head?.latest ?? null, retained: head?.retained ?? [] });
-    return this.#lead('regain', same, this.epoch);
+    return this.#lead('regain', (head) => head, this.epoch);
   }
 
   /** As `takeOver`, and forgets all checkpoints, so that a new run can start where a finished one was. */
   reset(): Promise<number> {
-    return this.#lead('reset', () => ({ latest: null, retained: [] }));
+    return this.#lead('reset', (head) => head && { ...head, latest: null, retained: [] });
   }
 
   /**
-   * Makes a checkpoint complete: at most one put (the manifest it replaces) and one compare-and-set.
+   * As `takeOver`, and goes back to an older kept checkpoint: newer ones are given up.
+   * @throws MillraceError `CHECKPOINT_NOT_FOUND` (invalid), `STORE_UNAVAILABLE`.
+   */
+  async rollBack(checkpointId: number): Promise<number> {
+    return this.#lead('roll back', (head) => {
+      const kept = head === undefined ? [] : keptBy(head);
+      const at = kept.findIndex((m) => m.checkpointId === checkpointId);
+      const latest = kept[at];
+      if (head === undefined || latest === undefined) throw this.#notFound(checkpointId);
+      return { ...head, latest, retained: kept.slice(at + 1) };
+    });
+  }
+
+  /**
+   * Keeps objects alive that are named after the id it returns, until a publication brings them in or they are given up.
+   * For work that takes longer than one checkpoint. Ends with the leadership.
+   * @throws MillraceError `LEADER_FENCED`.
+   */
+  reserve(): Reservation {
+    const head = this.#leadingHead('reserve a name');
+    const reservation = {
+      epoch: head.epoch,
+      checkpointId: Math.max(this.#highestId, this.#latest?.checkpointId ?? 0) + 1,
+      release: () => void this.#reservations.delete(reservation),
+    };
+    this.#reservations.add(reservation);
+    return reservation;
+  }
+
+  /**
+   * Makes a checkpoint complete: one compare-and-set (and a put for each manifest that no longer fits into HEAD).
    * @throws MillraceError `LEADER_FENCED` (fenced); `CHECKPOINT_ORDER`, `SEGMENT_DEAD` (invalid); `STORE_UNAVAILABLE`: the
    *   outcome may be unknown, and this store refuses to publish until `takeOver` (which aborts the move, or finds it done).
    */
   async publish(manifest: Manifest): Promise<void> {
-    const head = this.#head;
-    if (!this.#leading || head === undefined) {
-      throw new MillraceError(
-        'fenced',
-        'LEADER_FENCED',
-        `checkpoint ${manifest.checkpointId}: take over before publishing`,
-      );
-    }
-    if (manifest.epoch !== head.epoch) throw this.#fenced(manifest.epoch, head.epoch);
-    const previous = head.latest;
-    if (previous !== null && manifest.checkpointId <= previous.checkpointId) {
+    const { checkpointId } = manifest;
+    const head = this.#leadingHead(`publish checkpoint ${checkpointId}`);
+    if (manifest.epoch !== head.epoch) throw fenced(this.#store, manifest.epoch, head.epoch);
+    if (this.#latest !== undefined && checkpointId <= this.#latest.checkpointId) {
       throw new MillraceError(
         'invalid',
         'CHECKPOINT_ORDER',
-        `checkpoint ${manifest.checkpointId} cannot follow checkpoint ${previous.checkpointId}`,
+        `checkpoint ${checkpointId} cannot follow checkpoint ${this.#latest.checkpointId}`,
       );
     }
-    await this.#refuseDeadSegments(manifest, head);
-    let retained = head.retained;
-    if (previous !== null && this.#retained > 1) {
-      const object = manifestObjectName(head.epoch, manifest.checkpointId, this.#random.nonce());
-      await this.#store.put(object, encodeManifest(previous));
-      this.#manifests.set(object, previous);
-      retained = [{ checkpointId: previous.checkpointId, object }, ...retained];
-    }
-    retained = retained.slice(0, this.#retained - 1);
-    await this.#move({ epoch: head.epoch, nonce: this.#random.nonce(), latest: manifest, retained });
-    for (const object of this.#manifests.keys()) {
-      if (!retained.some((r) => r.object === object)) this.#manifests.delete(object);
-    }
+    await this.#refuseDeadReferences(manifest, head);
+    this.#highestId = Math.max(this.#highestId, checkpointId);
+    const next = headAfterPublish(head, manifest, {
+      nonce: this.#random.nonce(),
+      retainedMax: this.#retained,
+      reserved: [...this.#reservations].map((r) => r.checkpointId),
+    });
+    await this.#move(await this.#shrunk(next, checkpointId));
+    this.#latest = manifest;
+    await this.#noteDropped(head);
   }
 
   /**
@@ -145,84 +183,52 @@ export class CheckpointStore {
    * @throws MillraceError `CHECKPOINT_NOT_FOUND` (invalid), `MANIFEST_CORRUPT` (corrupt), `STORE_UNAVAILABLE`.
    */
   async manifest(checkpointId: number): Promise<Manifest> {
-    if (this.latest?.checkpointId === checkpointId) return this.latest;
-    const retained = this.#head?.retained.find((r) => r.checkpointId === checkpointId);
-    if (retained === undefined) {
-      const kept = this.checkpointIds.join(', ') || 'none';
-      throw new MillraceError(
-        'invalid',
-        'CHECKPOINT_NOT_FOUND',
-        `${this.#store.location}: no checkpoint ${checkpointId}; kept: ${kept}`,
-        { context: { checkpointId } },
-      );
-    }
-    return this.#readManifest(retained.object);
+    if (this.#latest?.checkpointId === checkpointId) return this.#latest;
+    const { head } = this.#register;
+    const kept = head && keptBy(head).find((m) => m.checkpointId === checkpointId);
+    if (kept === undefined) throw this.#notFound(checkpointId);
+    return this.#readManifest(kept);
+  }
+
+  /** A segment's bytes, whole and verified: see `readSegment`. */
+  readSegment(ref: SegmentRef): Promise<Uint8Array> {
+    return readSegment(this.#store, ref);
   }
 
   /**
-   * A segment's bytes, verified.
-   * @throws MillraceError `SEGMENT_CORRUPT` (corrupt: missing, cut short or altered), `STORE_UNAVAILABLE`.
+   * Deletes what has left HEAD since the last time; `thorough` (default: the first time) also looks for what others left
+   * behind (aborted checkpoints, dead processes), which lists the store. See `collectGarbage`.
    */
-  async readSegment(ref: SegmentRef): Promise<Uint8Array> {
-    const place = ref.inline === undefined ? `${ref.object} at ${ref.offset}` : 'HEAD';
-    const corrupt = (why: string, cause?: unknown) =>
-      new MillraceError('corrupt', 'SEGMENT_CORRUPT', `${this.#store.location}: segment in ${place} ${why}`, {
-        cause,
-        context: { object: ref.object, offset: ref.offset, length: ref.length },
-      });
-    let bytes: Uint8Array;
-    if (ref.inline !== undefined) {
-      bytes = new Uint8Array(Buffer.from(ref.inline, 'base64'));
-    } else {
-      try {
-        bytes = await this.#store.get(ref.object, { offset: ref.offset, length: ref.length });
-      } catch (thrown) {
-        if (thrown instanceof MillraceError && thrown.code === 'BLOB_NOT_FOUND') throw corrupt('is missing', thrown);
-        throw thrown;
-      }
+  async collect(options: { readonly thorough?: boolean } = {}): Promise<Garbage> {
+    const { thorough = !this.#swept } = options;
+    const dropped = this.#dropped;
+    if (!thorough && dropped.size === 0) return { objects: [], pending: [] };
+    this.#dropped = new Set();
+    this.#swept = true;
+    try {
+      const garbage = await collectGarbage(this.#store, thorough ? {} : { candidates: [...dropped] });
+      const { length } = garbage.objects;
+      if (length > 0) this.#logger.debug({ deleted: length }, 'collected dead checkpoint objects');
+      return garbage;
+    } catch (thrown) {
+      for (const name of dropped) this.#dropped.add(name);
+      if (thorough) this.#swept = false;
+      throw thrown;
     }
-    if (bytes.byteLength !== ref.length) throw corrupt(`has ${bytes.byteLength} bytes, not ${ref.length}`);
-    if (checksumHex(xxh64(bytes)) !== ref.checksum) throw corrupt('does not match its checksum');
-    return bytes;
   }
 
-  /**
-   * Deletes what no checkpoint refers to and none ever will: an unmarked object is dead when its name's epoch is below
-   * HEAD's, or when its checkpoint id is not above HEAD's. Dead is forever, so a collector that was paused for a week
-   * deletes only what is still dead; no clock decides. Deletes nothing when a retained manifest cannot be read.
-   */
-  async collect(): Promise<{ deleted: string[] }> {
-    const read = await this.#readHead();
-    if (read === undefined) return { deleted: [] };
-    const { head } = read;
-    const marked = new Set<string>();
-    for (const { object } of head.retained) {
-      marked.add(object);
-      for (const name of objectsOf(await this.#readManifest(object))) marked.add(name);
-    }
-    if (head.latest !== null) for (const name of objectsOf(head.latest)) marked.add(name);
-    const deleted: string[] = [];
-    for (const prefix of ['manifests/', 'segments/']) {
-      for (const name of await this.#store.list(prefix)) {
-        if (marked.has(name) || !isDead(name, head)) continue;
-        await this.#store.delete(name);
-        deleted.push(name);
-      }
-    }
-    if (deleted.length > 0) this.#logger.debug({ deleted: deleted.length }, 'collected dead checkpoint objects');
-    return { deleted };
+  #leadingHead(what: string): Head {
+    const { head } = this.#register;
+    if (this.#leading && head !== undefined) return head;
+    throw new MillraceError('fenced', 'LEADER_FENCED', `${this.#store.location}: take over before you ${what}`);
   }
 
   /** A new object may be used once, by the checkpoint it was written for; an old one only while something refers to it. */
-  async #refuseDeadSegments(manifest: Manifest, head: Head): Promise<void> {
-    const marked = new Set(head.latest === null ? [] : objectsOf(head.latest));
-    let missing = objectsOf(manifest).filter((name) => !marked.has(name) && isDead(name, head));
-    for (const { object } of head.retained) {
-      if (missing.length === 0) return;
-      const kept = new Set(objectsOf(await this.#readManifest(object)));
-      missing = missing.filter((name) => !kept.has(name));
-    }
-    const first = missing[0];
+  async #refuseDeadReferences(manifest: Manifest, head: Head): Promise<void> {
+    // Nearly always nothing but what the checkpoint before has, and new names.
+    const before = new Set(this.#latest === undefined ? [] : objectsOf(this.#latest));
+    if (deadReferences(manifest, head, before).length === 0) return;
+    const [first] = deadReferences(manifest, head, await markedBy(this.#store, head));
     if (first === undefined) return;
     throw new MillraceError(
       'invalid',
@@ -232,28 +238,67 @@ export class CheckpointStore {
     );
   }
 
-  async #lead(
-    what: string,
-    next: (head: Head | undefined) => Pick<Head, 'latest' | 'retained'>,
-    onlyIn?: number,
-  ): Promise<number> {
+  /** HEAD with as many manifests outside, oldest first, as its size asks for. */
+  async #shrunk(head: Head, checkpointId: number): Promise<Head> {
+    const kept = [...keptBy(head)];
+    let shrunk = head;
+    for (let at = kept.length - 1; at >= 0 && encodeHead(shrunk).length > this.#headBytesMax; at--) {
+      const manifest = kept[at] as HeadManifest;
+      if (isMoved(manifest)) continue;
+      const object = manifestObjectName(head.epoch, checkpointId, this.#random.nonce());
+      await this.#store.put(object, encodeManifest(manifest));
+      this.#manifests.set(object, manifest);
+      kept[at] = { checkpointId: manifest.checkpointId, object };
+      shrunk = { ...head, latest: kept[0] ?? null, retained: kept.slice(1) };
+    }
+    return shrunk;
+  }
+
+  /** What HEAD no longer refers to, now that it has moved on from `before`. */
+  async #noteDropped(before: Head): Promise<void> {
+    const now = this.#register.head;
+    if (now === undefined) return;
+    const names = async (head: Head) => {
+      const found = new Set<string>();
+      for (const kept of keptBy(head)) {
+        if (isMoved(kept)) found.add(kept.object);
+        for (const name of objectsOf(await this.#readManifest(kept))) found.add(name);
+      }
+      return found;
+    };
+    try {
+      const kept = await names(now);
+      for (const name of await names(before)) if (!kept.has(name)) this.#dropped.add(name);
+    } catch (thrown) {
+      // The checkpoint is complete all the same; a thorough collection finds what was missed here.
+      this.#logger.debug({ error: MillraceError.from(thrown).message }, 'looking for what HEAD dropped');
+    }
+    const moved = new Set(keptBy(now).map((m) => (isMoved(m) ? m.object : '')));
+    for (const object of this.#manifests.keys()) if (!moved.has(object)) this.#manifests.delete(object);
+  }
+
+  async #lead(what: string, from: (head: Head | undefined) => Head | undefined, onlyIn?: number): Promise<number> {
     this.#leading = false;
+    this.#reservations.clear();
     for (let attempt = 0; attempt < takeOversMax; attempt++) {
-      await this.#refresh();
-      const mine = this.#head !== undefined && this.#unknown.has(this.#head.nonce);
-      if (onlyIn !== undefined && this.epoch !== onlyIn && !mine) throw this.#fenced(onlyIn, this.epoch);
-      const epoch = this.epoch + 1;
+      const head = await this.#refresh();
+      if (onlyIn !== undefined && this.epoch !== onlyIn && !this.#register.isOurUnknown) {
+        throw fenced(this.#store, onlyIn, this.epoch);
+      }
       try {
-        await this.#move({ epoch, nonce: this.#random.nonce(), ...next(this.#head) });
+        await this.#move(headAfterTakeOver(from(head), this.#random.nonce()));
       } catch (thrown) {
         // Someone else moved HEAD first: go above them.
-        if (thrown instanceof MillraceError && thrown.kind === 'fenced') continue;
+        if (thrown instanceof MillraceError && thrown.code === 'LEADER_FENCED') continue;
         throw thrown;
       }
+      this.#register.settled();
       this.#leading = true;
-      this.#unknown.clear();
-      this.#logger.info({ epoch, checkpointId: this.latest?.checkpointId ?? 0 }, `${what}: leading`);
-      return epoch;
+      this.#highestId = 0;
+      this.#swept = false;
+      this.#latest = await this.#latestOf(this.#register.head);
+      this.#logger.info({ epoch: this.epoch, checkpointId: this.latest?.checkpointId ?? 0 }, `${what}: leading`);
+      return this.epoch;
     }
     throw new MillraceError(
       'unavailable',
@@ -262,96 +307,42 @@ export class CheckpointStore {
     );
   }
 
-  /**
-   * Moves HEAD from the version last seen. Trying again after an unknown outcome is safe: the expected version is the
-   * same, so the move happens at most once, and its nonce tells whether it was ours.
-   */
   async #move(head: Head): Promise<void> {
-    const bytes = encodeHead(head);
-    const expected = this.#version;
-    for (let attempt = 1; ; attempt++) {
-      try {
-        this.#adopt(head, await this.#store.compareAndSet(headName, expected, bytes));
-        return;
-      } catch (thrown) {
-        if (!isUncertain(thrown)) throw thrown;
-        const last = attempt === attemptsMax;
-        const read = await this.#readHead().catch((readError: unknown) => {
-          if (last || !isUncertain(readError)) this.#leading = false;
-          if (!isUncertain(readError)) throw readError;
-          return 'unreadable' as const;
-        });
-        if (read !== 'unreadable') {
-          if (read?.head.nonce === head.nonce) {
-            this.#adopt(head, read.version);
-            return;
-          }
-          if (read?.version !== expected) {
-            this.#leading = false;
-            if (read !== undefined) this.#adopt(read.head, read.version);
-            throw this.#fenced(head.epoch, this.epoch);
-          }
-        }
-        if (last) {
-          this.#leading = false;
-          this.#unknown.add(head.nonce);
-          throw new MillraceError(
-            'unavailable',
-            'STORE_UNAVAILABLE',
-            `it is unknown whether HEAD was moved, take over again to find out: ${(thrown as Error).message}`,
-            { cause: thrown },
-          );
-        }
-      }
+    try {
+      await this.#register.move(head);
+    } catch (thrown) {
+      this.#leading = false;
+      throw thrown;
     }
   }
 
-  #adopt(head: Head, version: string): void {
-    this.#head = head;
-    this.#version = version;
+  async #refresh(): Promise<Head | undefined> {
+    const head = await this.#register.refresh();
+    this.#latest = await this.#latestOf(head);
+    return head;
   }
 
-  async #refresh(): Promise<void> {
-    const read = await this.#readHead();
-    this.#head = read?.head;
-    this.#version = read?.version;
+  async #latestOf(head: Head | undefined): Promise<Manifest | undefined> {
+    const latest = head?.latest;
+    return latest === undefined || latest === null ? undefined : this.#readManifest(latest);
   }
 
-  async #readHead(): Promise<{ readonly head: Head; readonly version: string } | undefined> {
-    const value = await this.#store.read(headName);
-    if (value === undefined) return undefined;
-    return { head: decodeHead(value.bytes, this.#store.location), version: value.version };
-  }
-
-  async #readManifest(object: string): Promise<Manifest> {
-    const known = this.#manifests.get(object);
+  async #readManifest(kept: HeadManifest): Promise<Manifest> {
+    if (!isMoved(kept)) return kept;
+    const known = this.#manifests.get(kept.object);
     if (known !== undefined) return known;
-    const manifest = decodeManifest(await this.#store.get(object), `${this.#store.location}, ${object}`);
-    this.#manifests.set(object, manifest);
+    const manifest = await readManifest(this.#store, kept);
+    this.#manifests.set(kept.object, manifest);
     return manifest;
   }
 
-  #fenced(mine: number, current: number): MillraceError {
+  #notFound(checkpointId: number): MillraceError {
+    const kept = this.checkpointIds.join(', ') || 'none';
     return new MillraceError(
-      'fenced',
-      'LEADER_FENCED',
-      `${this.#store.location}: the leader of epoch ${mine} was replaced; HEAD is at epoch ${current}`,
-      { context: { epoch: mine, headEpoch: current } },
+      'invalid',
+      'CHECKPOINT_NOT_FOUND',
+      `${this.#store.location}: no checkpoint ${checkpointId}; kept: ${kept}`,
+      { context: { checkpointId } },
     );
   }
-}
-
-function objectsOf(manifest: Manifest): string[] {
-  return manifest.tasks.flatMap((t) => t.segments.filter((s) => s.inline === undefined).map((s) => s.object));
-}
-
-/** Of an unmarked object: no later HEAD will refer to it. Names this store did not give are never dead. */
-function isDead(name: string, head: Head): boolean {
-  const parsed = parseObjectName(name);
-  if (parsed === undefined || parsed.epoch > head.epoch) return false;
-  return parsed.epoch < head.epoch || parsed.checkpointId <= (head.latest?.checkpointId ?? 0);
-}
-
-function isUncertain(thrown: unknown): boolean {
-  return thrown instanceof MillraceError && (thrown.code === 'CAS_CONFLICT' || thrown.code === 'STORE_UNAVAILABLE');
 }

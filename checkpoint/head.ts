@@ -1,8 +1,8 @@
 import { checksumHex, MillraceError, xxh64 } from '../base/index.js';
-import type { Manifest } from './manifest.js';
+import type { Manifest, SegmentRef } from './manifest.js';
 
 /** The format written by this version. */
-export const headFormat = 1;
+export const headFormat = 2;
 
 /** The one mutable value of a job: who leads, and what is complete. */
 export interface Head {
@@ -10,30 +10,70 @@ export interface Head {
   readonly epoch: number;
   /** Drawn for every move of HEAD: a writer that lost the response knows its own move by it. */
   readonly nonce: string;
+  /** The publishing line: objects of this epoch named with a lower checkpoint id are never brought in any more. */
+  readonly line: number;
   /** The newest complete checkpoint, or null before the first one. */
-  readonly latest: Manifest | null;
-  /** Older complete checkpoints, newest first; each manifest is an immutable object. */
-  readonly retained: readonly RetainedCheckpoint[];
+  readonly latest: HeadManifest | null;
+  /** Older complete checkpoints, newest first. */
+  readonly retained: readonly HeadManifest[];
 }
 
-export interface RetainedCheckpoint {
+/** A manifest stands in HEAD itself; when HEAD grows too large for that, in an immutable object. */
+export type HeadManifest = Manifest | MovedManifest;
+
+export interface MovedManifest {
   readonly checkpointId: number;
   readonly object: string;
 }
 
-/** `millrace-head 1 <xxh64 of the JSON line, 16 hex digits>\n<JSON>\n` */
+export function isMoved(manifest: HeadManifest): manifest is MovedManifest {
+  return 'object' in manifest;
+}
+
+/**
+ * `millrace-head 2 <xxh64 of the JSON line, 16 hex digits>\n<JSON>\n`. Kept checkpoints share nearly all their segments: each
+ * ref stands once, in `segments`, and manifests have its position.
+ */
 export function encodeHead(head: Head): Uint8Array {
-  return encode('head', head);
+  const segments: SegmentRef[] = [];
+  const positions = new Map<string, number>();
+  const positionOf = (ref: SegmentRef) => {
+    const key = ref.inline === undefined ? `${ref.object}@${ref.offset}` : `${ref.checksum}+${ref.length}`;
+    let position = positions.get(key);
+    if (position === undefined) {
+      position = segments.push(ref) - 1;
+      positions.set(key, position);
+    }
+    return position;
+  };
+  const pack = (manifest: HeadManifest) =>
+    isMoved(manifest)
+      ? manifest
+      : { ...manifest, tasks: manifest.tasks.map((task) => ({ ...task, segments: task.segments.map(positionOf) })) };
+  const latest = head.latest === null ? null : pack(head.latest);
+  const retained = head.retained.map(pack);
+  return encode('head', { ...head, latest, retained, segments });
 }
 
 /**
  * @throws MillraceError `HEAD_VERSION` (invalid) naming both versions when another one wrote it; `HEAD_CORRUPT` (corrupt).
  */
 export function decodeHead(bytes: Uint8Array, location: string): Head {
-  return decode('head', bytes, location) as Head;
+  const { segments, ...head } = decode('head', bytes, location) as Head & { readonly segments: readonly SegmentRef[] };
+  const unpack = (manifest: HeadManifest): HeadManifest =>
+    isMoved(manifest)
+      ? manifest
+      : {
+          ...manifest,
+          tasks: manifest.tasks.map((task) => ({
+            ...task,
+            segments: (task.segments as unknown as readonly number[]).map((at) => segments[at] as SegmentRef),
+          })),
+        };
+  return { ...head, latest: head.latest === null ? null : unpack(head.latest), retained: head.retained.map(unpack) };
 }
 
-/** The same envelope, `millrace-manifest 1 ...`, for a manifest outside HEAD. */
+/** The same envelope, `millrace-manifest 2 ...`, for a manifest outside HEAD. */
 export function encodeManifest(manifest: Manifest): Uint8Array {
   return encode('manifest', manifest);
 }
@@ -42,7 +82,6 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
 export function decodeManifest(bytes: Uint8Array, location: string): Manifest {
   return decode('manifest', bytes, location) as Manifest;
 }
-
 function encode(kind: 'head' | 'manifest', value: object): Uint8Array {
   const json = Buffer.from(JSON.stringify(value), 'utf8');
   const line = `millrace-${kind} ${headFormat} ${checksumHex(xxh64(json))}\n`;

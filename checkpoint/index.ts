@@ -7,7 +7,13 @@ export {
   blobStoreContract,
   runBlobStoreCase,
 } from './blob-store-contract.js';
-export { CheckpointStore, headName } from './checkpoint-store.js';
+export {
+  CheckpointStore,
+  type CheckpointStoreOptions,
+  type Reservation,
+} from './checkpoint-store.js';
+export { collectGarbage, type Garbage } from './collect-garbage.js';
+export { type CompactOptions, compact } from './compact.js';
 export {
   type BlobCall,
   type BlobCallCounts,
@@ -24,10 +30,34 @@ export {
   encodeHead,
   encodeManifest,
   type Head,
+  type HeadManifest,
   headFormat,
-  type RetainedCheckpoint,
+  isMoved,
+  type MovedManifest,
 } from './head.js';
+export { headName, readHead } from './head-register.js';
 export type { Manifest, SegmentRef, TaskSnapshot } from './manifest.js';
 export { MemoryBlobStore } from './memory-blob-store.js';
+export { type MergeOptions, mergeSegments } from './merge-segments.js';
+export { type Pin, pin, readPins, unpin } from './pin.js';
+export {
+  applyCompaction,
+  type CompactionPlan,
+  type CompactionSettings,
+  compactionDefaults,
+  planCompaction,
+} from './plan-compaction.js';
 export { defaultRetrySettings, RetryingBlobStore, type RetrySettings } from './retrying-blob-store.js';
+export { SegmentBuilder, type SegmentBytes } from './segment-builder.js';
+export { compareBytes, SegmentReader, SegmentWriter, segmentCorrupt } from './segment-bytes.js';
+export { SegmentCursor } from './segment-cursor.js';
+export {
+  blocksOf,
+  type KeyGroups,
+  type SegmentBlock,
+  type SegmentIndex,
+  type SegmentState,
+  segmentVersion,
+} from './segment-format.js';
 export { SegmentHome, type SegmentHomeOptions, type SegmentOwner } from './segment-home.js';
+export { describeSegment, LoadedSegment, readSegment, StoredSegment } from './stored-segment.js';

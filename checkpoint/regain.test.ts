@@ -36,7 +36,7 @@ class Silent {
 }
 
 const manifest = (epoch: number, checkpointId: number): Manifest => ({
-  format: 1,
+  format: 2,
   checkpointId,
   epoch,
   tasks: [],

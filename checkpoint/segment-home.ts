@@ -1,7 +1,11 @@
-import { assert, checksumHex, MillraceError, type Random, xxh64 } from '../base/index.js';
+import { assert, MillraceError, type Random } from '../base/index.js';
 import { segmentObjectName } from './blob-name.js';
 import type { BlobStore } from './blob-store.js';
 import type { SegmentRef } from './manifest.js';
+import { describeSegment } from './stored-segment.js';
+
+/** What rides inside HEAD rather than in an object. */
+export const inlineBytesMaxDefault = 32 * 1024;
 
 export interface SegmentHomeOptions {
   readonly store: BlobStore;
@@ -23,7 +27,7 @@ export interface SegmentOwner {
 interface HeldSegment extends SegmentOwner {
   readonly checkpointId: number;
   readonly bytes: Uint8Array;
-  readonly full: boolean;
+  readonly described: ReturnType<typeof describeSegment>;
 }
 
 /**
@@ -49,7 +53,7 @@ export class SegmentHome {
     this.#store = options.store;
     this.#random = options.random;
     this.#host = options.host;
-    this.#inlineBytesMax = options.inlineBytesMax ?? 32 * 1024;
+    this.#inlineBytesMax = options.inlineBytesMax ?? inlineBytesMaxDefault;
     this.#heldBytesMax = options.heldBytesMax ?? 2 ** 30;
   }
 
@@ -60,9 +64,10 @@ export class SegmentHome {
   /**
    * Keeps a copy of a segment. Holding it again replaces it.
    * @returns a token that names it in messages.
-   * @throws MillraceError `SEGMENT_HOME_FULL` (unavailable).
+   * @throws MillraceError `SEGMENT_HOME_FULL` (unavailable); `SEGMENT_CORRUPT` when these bytes are none.
    */
-  hold(task: string, attempt: number, checkpointId: number, bytes: Uint8Array, full: boolean): string {
+  hold(task: string, attempt: number, checkpointId: number, bytes: Uint8Array): string {
+    const described = describeSegment(bytes);
     const token = tokenOf(task, attempt, checkpointId);
     this.#release(token);
     if (this.#heldBytes + bytes.byteLength > this.#heldBytesMax) {
@@ -73,7 +78,7 @@ export class SegmentHome {
         { context: { task, checkpointId } },
       );
     }
-    this.#held.set(token, { task, attempt, checkpointId, bytes: bytes.slice(), full });
+    this.#held.set(token, { task, attempt, checkpointId, bytes: bytes.slice(), described });
     this.#heldBytes += bytes.byteLength;
     return token;
   }
@@ -134,10 +139,9 @@ export class SegmentHome {
     const object = inline ? '' : segmentObjectName(epoch, checkpointId, this.#host, this.#random.nonce());
     const refs = new Map<string, SegmentRef>();
     let offset = 0;
-    for (const { task, bytes, full } of segments) {
+    for (const { task, bytes, described } of segments) {
       assert(!refs.has(task), `task ${task} stands twice in checkpoint ${checkpointId}`);
-      const checksum = checksumHex(xxh64(bytes));
-      const ref = { object, offset, length: bytes.byteLength, checksum, full };
+      const ref = { ...described, object, offset, deltas: 1 };
       refs.set(task, inline ? { ...ref, offset: 0, inline: Buffer.from(bytes).toString('base64') } : ref);
       offset += bytes.byteLength;
     }

@@ -1,8 +1,9 @@
+import type { SegmentReader, SegmentWriter } from '../checkpoint/index.js';
 import { ByteHeap } from './byte-heap.js';
 import { EntryTable } from './entry-table.js';
 import { Generations } from './generations.js';
 import type { EntryIdentity, KeyedTable } from './keyed-table.js';
-import type { SegmentReader, SegmentWriter } from './segment-bytes.js';
+
 import { grownInt32, sharedInt32 } from './shared-arrays.js';
 import type { ByteTable } from './spi.js';
 
@@ -103,15 +104,18 @@ export class MemoryByteTable implements ByteTable, KeyedTable {
     this.#free(length);
   }
 
+  payloadLength(id: number): number {
+    return this.#columns[id * COLUMNS + VALUE_LENGTH] as number;
+  }
+
   writePayload(id: number, writer: SegmentWriter): void {
     const offset = this.#columns[id * COLUMNS + VALUE_OFFSET] as number;
     const length = this.#columns[id * COLUMNS + VALUE_LENGTH] as number;
-    writer.varint(length);
     writer.bytes(this.#values.bytes, offset, offset + length);
   }
 
-  restore(identity: EntryIdentity, reader: SegmentReader): void {
-    const value = reader.bytes(reader.varint());
+  restore(identity: EntryIdentity, reader: SegmentReader, payloadLength: number): void {
+    const value = reader.bytes(payloadLength);
     this.put(identity.keyGroup, identity.hash, identity.key, identity.sub, value);
   }
 

@@ -2,7 +2,7 @@
 
 export { MapState } from './map-state.js';
 export { MemoryStateStore } from './memory-state-store.js';
-export { type DirectoryEntry, readSegmentInfo, type SegmentInfo, segmentVersion } from './segment-format.js';
+export { describeStates, type StateDescription } from './segment-format.js';
 export type {
   ByteTable,
   KeyGroupRange,

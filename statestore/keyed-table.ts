@@ -1,5 +1,5 @@
+import type { SegmentReader, SegmentWriter } from '../checkpoint/index.js';
 import type { EntryTable } from './entry-table.js';
-import type { SegmentReader, SegmentWriter } from './segment-bytes.js';
 
 /** Kinds of state as they stand in segments. */
 export const stateKinds = { lanes: 1, bytes: 2, timers: 3, operator: 4 } as const;
@@ -16,9 +16,11 @@ export interface KeyedTable {
   readonly size: number;
   /** Payload bytes of live entries. */
   readonly payloadBytes: number;
+  /** Bytes that `writePayload` writes. */
+  payloadLength(id: number): number;
   writePayload(id: number, writer: SegmentWriter): void;
-  /** Puts an entry and reads its payload. */
-  restore(identity: EntryIdentity, reader: SegmentReader): void;
+  /** Puts an entry and reads its payload of so many bytes. */
+  restore(identity: EntryIdentity, reader: SegmentReader, payloadLength: number): void;
   /** Applies a tombstone; the entry may not exist. */
   restoreRemoval(identity: EntryIdentity): void;
   /** Removes a live entry by its id. */

@@ -1,7 +1,7 @@
+import type { SegmentReader, SegmentWriter } from '../checkpoint/index.js';
 import { EntryTable } from './entry-table.js';
 import type { Generations } from './generations.js';
 import type { EntryIdentity, KeyedTable } from './keyed-table.js';
-import type { SegmentReader, SegmentWriter } from './segment-bytes.js';
 import { grownFloat64, sharedFloat64 } from './shared-arrays.js';
 import type { LaneTable } from './spi.js';
 
@@ -74,6 +74,10 @@ export class MemoryLaneTable implements LaneTable, KeyedTable {
 
   removeId(id: number): void {
     this.table.remove(id);
+  }
+
+  payloadLength(): number {
+    return this.lanes * 8;
   }
 
   writePayload(id: number, writer: SegmentWriter): void {

@@ -1,10 +1,11 @@
 import { assert, MillraceError } from '../base/index.js';
+import { LoadedSegment } from '../checkpoint/index.js';
 import { MemoryByteTable } from './byte-table.js';
 import { Generations } from './generations.js';
 import type { KeyedTable, StateKind } from './keyed-table.js';
 import { MemoryLaneTable } from './lane-table.js';
 import { MemoryOperatorValue } from './operator-value.js';
-import { type AnyState, applyGroup, type DirectoryEntry, readSegmentInfo, writeSegment } from './segment-format.js';
+import { type AnyState, applySegment, describeStates, type StateDescription, writeSegment } from './segment-format.js';
 import type {
   ByteTable,
   KeyGroupRange,
@@ -16,8 +17,8 @@ import type {
 } from './spi.js';
 import { MemoryTimerQueue } from './timer-queue.js';
 
-/** A chain of this many segments is replaced by a full one: what a restore has to read stays bounded. */
-const chainLengthMax = 16;
+/** A chain of this many segments is replaced by a full one, where nobody compacts: what a restore has to read stays bounded. */
+const chainLengthMaxDefault = 16;
 /** Chains with fewer bytes of deltas are left alone, however small the state is. */
 const deltaBytesMin = 64 * 1024;
 
@@ -26,13 +27,16 @@ export class MemoryStateStore implements StateStore {
   readonly range: KeyGroupRange;
   readonly #states = new Map<string, AnyState>();
   readonly #generations = new Generations();
+  readonly #chainLengthMax: number;
 
-  constructor(range: KeyGroupRange) {
+  /** `chainLengthMax`: Infinity where the checkpoint store compacts; then only the first segment is full. */
+  constructor(range: KeyGroupRange, options: { readonly chainLengthMax?: number } = {}) {
     assert(
       range.first >= 0 && range.first <= range.last && range.last <= 0xffff,
       `key groups ${range.first}..${range.last}`,
     );
     this.range = range;
+    this.#chainLengthMax = options.chainLengthMax ?? chainLengthMaxDefault;
     this.#generations.start(0, 0);
   }
 
@@ -77,21 +81,20 @@ export class MemoryStateStore implements StateStore {
     generations.persisted = -1;
     let chainLength = 0;
     let deltaBytes = 0;
-    let sameRange = true;
+    let ownOnly = true;
     for (const bytes of segments) {
-      const info = readSegmentInfo(bytes);
-      sameRange &&= info.range.first === this.range.first && info.range.last === this.range.last;
-      chainLength = info.full ? 1 : chainLength + 1;
-      deltaBytes = info.full ? 0 : deltaBytes + bytes.byteLength;
-      if (info.full) this.#clear(info.range);
-      const tables = info.states.map((entry) => this.#restoreState(entry));
-      for (const group of info.groups) {
-        if (group.keyGroup >= this.range.first && group.keyGroup <= this.range.last) applyGroup(bytes, group, tables);
-      }
+      const segment = new LoadedSegment(bytes);
+      const { full, range, states } = segment.index;
+      ownOnly &&= range.first >= this.range.first && range.last <= this.range.last;
+      chainLength = full ? 1 : chainLength + 1;
+      deltaBytes = full ? 0 : deltaBytes + bytes.byteLength;
+      if (full) this.#clear(range);
+      const tables = describeStates(states).map((state) => this.#restoreState(state));
+      applySegment(segment, this.range, tables);
     }
     // After a rescale the chain also holds key groups of others, at states that their owners have since left behind. A
-    // chain that begins with a full segment of exactly our range can always be restored together with those of others.
-    generations.start(sameRange ? chainLength : 0, deltaBytes);
+    // chain that begins with a full segment of our key groups alone can always be restored together with those of others.
+    generations.start(ownOnly ? chainLength : 0, deltaBytes);
   }
 
   stats(): { readonly entries: number; readonly bytes: number; readonly dirtyEntries: number } {
@@ -112,8 +115,10 @@ export class MemoryStateStore implements StateStore {
 
   #needsFull(): boolean {
     const { chainLength, deltaBytes } = this.#generations;
-    if (chainLength === 0 || chainLength >= chainLengthMax) return true;
-    return deltaBytes > Math.max(deltaBytesMin, this.stats().bytes);
+    if (chainLength === 0 || chainLength >= this.#chainLengthMax) return true;
+    return (
+      this.#chainLengthMax !== Number.POSITIVE_INFINITY && deltaBytes > Math.max(deltaBytesMin, this.stats().bytes)
+    );
   }
 
   #settle(): void {
@@ -133,7 +138,7 @@ export class MemoryStateStore implements StateStore {
     }
   }
 
-  #restoreState(entry: DirectoryEntry): KeyedTable | undefined {
+  #restoreState(entry: StateDescription): KeyedTable | undefined {
     if (entry.schemaVersion !== 1) {
       throw incompatible(entry.name, `has schema version ${entry.schemaVersion}, the job reads version 1`);
     }

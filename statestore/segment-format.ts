@@ -1,48 +1,39 @@
-import { assert, MillraceError, xxh64 } from '../base/index.js';
+import {
+  blocksOf,
+  type LoadedSegment,
+  SegmentBuilder,
+  SegmentCursor,
+  SegmentReader,
+  type SegmentState,
+  segmentCorrupt,
+} from '../checkpoint/index.js';
 import { orderEntries } from './entry-order.js';
 import { newLocation } from './entry-table.js';
 import { type EntryIdentity, type KeyedTable, type StateKind, stateKinds } from './keyed-table.js';
 import type { MemoryOperatorValue } from './operator-value.js';
-import { SegmentReader, SegmentWriter, segmentCorrupt } from './segment-bytes.js';
+import { highHalf, lowHalf, readOrderedDouble } from './ordered-double.js';
 import type { KeyGroupRange, StateSegment } from './spi.js';
 
 /*
- * A segment, little-endian (drawn in README.md):
- *   header     40 bytes
- *   directory  all states of the store, sorted by name; operator values stand in it
- *   groups     16 bytes for each key group that occurs: where its entries are, so that others need not be read
- *   entries    sorted by (key group, state, key, sub key or doubles)
- *   xxh64      of all before
+ * Keyed state as entries of a checkpoint segment (its format: checkpoint/README.md):
+ *
+ *     meta      kind u8 | lanes u16 | schema version u16
+ *     key       the key's canonical bytes
+ *     sub key   bytes: the sub key; lanes: the namespace; timers: time, namespace (doubles in an order of bytes)
+ *     payload   hash u32 | unless a tombstone: flags u8 (1: expiry f64 ms follows, the TTL slot) and the table's own payload
+ *     value     of an operator value: its bytes
  */
-const magic = 0x5453524d;
-/** The format written by this version. */
-export const segmentVersion = 1;
 const schemaVersion = 1;
-const headerBytes = 40;
-const groupBytes = 16;
-const checksumBytes = 8;
-const FULL = 1;
-
-// Flags of an entry.
-const TOMBSTONE = 1;
-/** The TTL slot: a float64, ms since 1970, follows the identity. Written only when there is an expiry. */
-const EXPIRES = 2;
+const hashBytes = 4;
+const flagBytes = 1;
+const EXPIRES = 1;
 
 export type AnyState = KeyedTable | MemoryOperatorValue;
 
 /** All states by name. */
 export type States = ReadonlyMap<string, AnyState>;
 
-export interface SegmentInfo {
-  readonly checkpointId: number;
-  readonly full: boolean;
-  readonly range: KeyGroupRange;
-  readonly entries: number;
-  readonly states: readonly DirectoryEntry[];
-  readonly groups: readonly { readonly keyGroup: number; readonly offset: number; readonly length: number }[];
-}
-
-export interface DirectoryEntry {
+export interface StateDescription {
   readonly name: string;
   readonly kind: StateKind;
   readonly lanes: number;
@@ -66,160 +57,110 @@ export function writeSegment(states: States, range: KeyGroupRange, checkpointId:
   );
   const keyGroups = [...new Set(ordered.flatMap((o) => o.entries.groups.map((g) => g.keyGroup)))].sort((a, b) => a - b);
   const total = ordered.reduce((sum, o) => sum + o.entries.ids.length, 0);
-  const writer = new SegmentWriter(headerBytes + total * 48);
-  writer.u32(magic);
-  writer.u16(segmentVersion);
-  writer.u16(full ? FULL : 0);
-  writer.u64(BigInt(checkpointId));
-  writer.u16(range.first);
-  writer.u16(range.last);
-  writer.u32(total);
-  writer.u32(0);
-  writer.u32(sorted.length);
-  writer.u32(keyGroups.length);
-  writer.u32(0);
-  for (const [name, state] of sorted) writeDirectoryEntry(writer, name, state, full);
-  writer.patchU32(24, writer.length - headerBytes);
-  const index = writer.length;
-  for (let i = 0; i < keyGroups.length * 4; i++) writer.u32(0);
+  const builder = new SegmentBuilder({
+    checkpointId,
+    full,
+    range,
+    states: sorted.map(([name, state]) => describe(name, state, full)),
+    capacity: total * 48,
+  });
   const cursors = ordered.map(() => 0);
-  keyGroups.forEach((keyGroup, i) => {
-    const start = writer.length;
-    let entries = 0;
+  for (const keyGroup of keyGroups) {
     ordered.forEach((o, t) => {
       const group = o.entries.groups[cursors[t] as number];
       if (group?.keyGroup !== keyGroup) return;
       cursors[t] = (cursors[t] as number) + 1;
-      entries += group.end - group.start;
-      writer.u16(o.index);
-      writer.u32(group.end - group.start);
-      writeEntries(writer, o.table, o.entries.ids, group.start, group.end);
+      writeEntries(builder, keyGroup, o.index, o.table, o.entries.ids.subarray(group.start, group.end));
     });
-    const at = index + i * groupBytes;
-    writer.patchU32(at, keyGroup);
-    writer.patchU32(at + 4, entries);
-    writer.patchU32(at + 8, start);
-    writer.patchU32(at + 12, writer.length - start);
+  }
+  return builder.finish();
+}
+
+/** What states a segment has. @throws MillraceError `SEGMENT_CORRUPT`, `SEGMENT_VERSION` (invalid). */
+export function describeStates(states: readonly SegmentState[]): StateDescription[] {
+  return states.map(({ name, meta, value }) => {
+    const reader = new SegmentReader(meta);
+    const code = reader.u8();
+    const kind = (Object.keys(stateKinds) as StateKind[]).find((k) => stateKinds[k] === code);
+    if (kind === undefined) throw segmentCorrupt(`state ${name} is of an unknown kind`);
+    return { name, kind, lanes: reader.u16(), schemaVersion: reader.u16(), operatorValue: value };
   });
-  assert(writer.length < 2 ** 32 - checksumBytes, 'a state segment is larger than 4 GiB');
-  writer.u64(xxh64(writer.written()));
-  return { bytes: writer.written().slice(), full, entries: total };
 }
 
-/** Checks a segment and reads its directory. @throws MillraceError `SEGMENT_CORRUPT`, `SEGMENT_VERSION` (invalid). */
-export function readSegmentInfo(bytes: Uint8Array): SegmentInfo {
-  const reader = new SegmentReader(bytes);
-  if (reader.u32() !== magic) throw segmentCorrupt('it does not begin as one');
-  const version = reader.u16();
-  if (version !== segmentVersion) {
-    throw new MillraceError(
-      'invalid',
-      'SEGMENT_VERSION',
-      `a state segment has format ${version}, this version of Millrace reads format ${segmentVersion}`,
-      { context: { found: version, supported: segmentVersion } },
-    );
-  }
-  if (bytes.byteLength < headerBytes + checksumBytes) throw segmentCorrupt('it ends early');
-  const end = bytes.byteLength - checksumBytes;
-  if (new SegmentReader(bytes, end).u64() !== xxh64(bytes.subarray(0, end)))
-    throw segmentCorrupt('its checksum differs');
-  const full = (reader.u16() & FULL) !== 0;
-  const checkpointId = Number(reader.u64());
-  const range = { first: reader.u16(), last: reader.u16() };
-  const entries = reader.u32();
-  reader.u32();
-  const stateCount = reader.u32();
-  const groupCount = reader.u32();
-  reader.u32();
-  const states: DirectoryEntry[] = [];
-  for (let i = 0; i < stateCount; i++) states.push(readDirectoryEntry(reader));
-  const groups: { keyGroup: number; offset: number; length: number }[] = [];
-  for (let i = 0; i < groupCount; i++) {
-    const keyGroup = reader.u32();
-    reader.u32();
-    groups.push({ keyGroup, offset: reader.u32(), length: reader.u32() });
-  }
-  return { checkpointId, full, range, entries, states, groups };
-}
-
-/** Applies one key group's entries to tables, which stand at the directory's index (undefined: an operator value). */
-export function applyGroup(
-  bytes: Uint8Array,
-  group: SegmentInfo['groups'][number],
+/** Applies a segment's entries of these key groups to tables, which stand at the states' positions (undefined: none). */
+export function applySegment(
+  segment: LoadedSegment,
+  range: KeyGroupRange,
   tables: readonly (KeyedTable | undefined)[],
 ): void {
-  const reader = new SegmentReader(bytes.subarray(group.offset, group.offset + group.length));
-  const identity: EntryIdentity = {
-    keyGroup: group.keyGroup,
-    hash: 0,
-    key: new Uint8Array(0),
-    sub: new Uint8Array(0),
-    first: 0,
-    second: 0,
-  };
-  while (reader.position < group.length) {
-    const table = tables[reader.u16()];
-    if (table === undefined) throw segmentCorrupt('an entry belongs to no state');
-    const count = reader.u32();
-    for (let i = 0; i < count; i++) {
-      const flags = reader.u8();
-      identity.key = reader.bytes(reader.varint());
+  const cursor = new SegmentCursor();
+  const empty = new Uint8Array(0);
+  const identity: EntryIdentity = { keyGroup: 0, hash: 0, key: empty, sub: empty, first: 0, second: 0 };
+  const { from, to } = blocksOf(segment.index, range);
+  for (let at = from; at < to; at++) {
+    const block = segment.block(at);
+    const reader = new SegmentReader(block);
+    cursor.load(block);
+    while (cursor.next()) {
+      if (cursor.keyGroup < range.first || cursor.keyGroup > range.last) continue;
+      const table = tables[cursor.state];
+      if (table === undefined) throw segmentCorrupt('an entry belongs to no state');
+      const doubles = table.table.doublesPerEntry;
+      identity.keyGroup = cursor.keyGroup;
+      identity.key = cursor.key;
+      if (table.hasSubKeys) identity.sub = cursor.sub;
+      else if (cursor.subEnd - cursor.keyEnd !== doubles * 8) throw segmentCorrupt('an entry has another sub key');
+      if (doubles > 0) identity.first = readOrderedDouble(block, cursor.keyEnd);
+      if (doubles > 1) identity.second = readOrderedDouble(block, cursor.keyEnd + 8);
+      reader.seek(cursor.subEnd);
       identity.hash = reader.u32() | 0;
-      if (table.hasSubKeys) identity.sub = reader.bytes(reader.varint());
-      if (table.table.doublesPerEntry > 0) identity.first = reader.f64();
-      if (table.table.doublesPerEntry > 1) identity.second = reader.f64();
-      if ((flags & EXPIRES) !== 0) reader.f64();
-      if ((flags & TOMBSTONE) !== 0) table.restoreRemoval(identity);
-      else table.restore(identity, reader);
+      if (cursor.tombstone) table.restoreRemoval(identity);
+      else {
+        if ((reader.u8() & EXPIRES) !== 0) reader.f64();
+        table.restore(identity, reader, cursor.payloadEnd - reader.position);
+      }
+      if (reader.position !== cursor.payloadEnd) throw segmentCorrupt('an entry has another payload than its state');
     }
   }
 }
 
-function writeEntries(writer: SegmentWriter, table: KeyedTable, ids: Int32Array, start: number, end: number): void {
+function writeEntries(
+  builder: SegmentBuilder,
+  keyGroup: number,
+  state: number,
+  table: KeyedTable,
+  ids: Int32Array,
+): void {
   const at = newLocation();
-  const doubles = table.table.doublesPerEntry;
-  for (let i = start; i < end; i++) {
-    const id = ids[i] as number;
-    const removed = table.table.isRemoved(id);
-    writer.u8(removed ? TOMBSTONE : 0);
-    table.table.locate(id, at);
-    writer.varint(at.split - at.start);
+  const { writer } = builder;
+  const entries = table.table;
+  const doubles = entries.doublesPerEntry;
+  for (const id of ids) {
+    const removed = entries.isRemoved(id);
+    entries.locate(id, at);
+    const subLength = table.hasSubKeys ? at.end - at.split : doubles * 8;
+    const payload = hashBytes + (removed ? 0 : flagBytes + table.payloadLength(id));
+    builder.begin(keyGroup, state, at.split - at.start, subLength, payload, removed);
     writer.bytes(at.bytes, at.start, at.split);
-    writer.u32(table.table.hashOf(id) >>> 0);
-    if (table.hasSubKeys) {
-      writer.varint(at.end - at.split);
-      writer.bytes(at.bytes, at.split, at.end);
+    if (table.hasSubKeys) writer.bytes(at.bytes, at.split, at.end);
+    for (let which = 0; which < doubles; which++) {
+      const double = entries.doubleOf(id, which);
+      writer.u32be(highHalf(double));
+      writer.u32be(lowHalf(double));
     }
-    for (let which = 0; which < doubles; which++) writer.f64(table.table.doubleOf(id, which));
-    if (!removed) table.writePayload(id, writer);
+    writer.u32(entries.hashOf(id) >>> 0);
+    if (removed) continue;
+    writer.u8(0);
+    table.writePayload(id, writer);
   }
 }
 
-function writeDirectoryEntry(writer: SegmentWriter, name: string, state: AnyState, full: boolean): void {
-  const nameBytes = Buffer.from(name, 'utf8');
-  writer.u8(stateKinds[state.kind]);
-  writer.u8(0);
-  writer.u16(state.kind === 'operator' ? 0 : state.lanes);
-  writer.u16(schemaVersion);
-  writer.u16(nameBytes.length);
-  writer.bytes(nameBytes, 0, nameBytes.length);
-  if (state.kind !== 'operator') return;
-  const value = full || state.isDirty ? state.get() : undefined;
-  writer.u8(value === undefined ? 0 : 1);
-  if (value === undefined) return;
-  writer.u32(value.length);
-  writer.bytes(value, 0, value.length);
-}
-
-function readDirectoryEntry(reader: SegmentReader): DirectoryEntry {
-  const code = reader.u8();
-  reader.u8();
-  const lanes = reader.u16();
-  const schemaVersion = reader.u16();
-  const name = Buffer.from(reader.bytes(reader.u16())).toString('utf8');
-  const kind = (Object.keys(stateKinds) as StateKind[]).find((k) => stateKinds[k] === code);
-  if (kind === undefined) throw segmentCorrupt(`state ${name} is of an unknown kind`);
-  let operatorValue: Uint8Array | undefined;
-  if (kind === 'operator' && reader.u8() === 1) operatorValue = reader.bytes(reader.u32());
-  return { name, kind, lanes, schemaVersion, operatorValue };
+function describe(name: string, state: AnyState, full: boolean): SegmentState {
+  const meta = new Uint8Array(5);
+  const view = new DataView(meta.buffer);
+  view.setUint8(0, stateKinds[state.kind]);
+  view.setUint16(1, state.kind === 'operator' ? 0 : state.lanes, true);
+  view.setUint16(3, schemaVersion, true);
+  const value = state.kind === 'operator' && (full || state.isDirty) ? state.get() : undefined;
+  return { name, meta, value };
 }

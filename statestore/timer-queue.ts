@@ -98,6 +98,10 @@ export class MemoryTimerQueue implements TimerQueue, KeyedTable {
   }
 
   /** The identity says it all. */
+  payloadLength(): number {
+    return 0;
+  }
+
   writePayload(): void {}
 
   restore(identity: EntryIdentity): void {

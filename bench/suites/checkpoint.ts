@@ -37,7 +37,7 @@ async function publishing(context: SuiteContext, name: string, deltaBytes: numbe
   let checkpointId = 0;
   const publish = async () => {
     checkpointId++;
-    for (const { task, attempt } of tasks) home.hold(task, attempt, checkpointId, segment, true);
+    for (const { task, attempt } of tasks) home.hold(task, attempt, checkpointId, segment);
     const seconds = await secondsOf(async () => {
       const refs = await home.persist(checkpointId, epoch, tasks);
       const snapshots = tasks.map(({ task }) => ({
@@ -46,7 +46,7 @@ async function publishing(context: SuiteContext, name: string, deltaBytes: numbe
         segments: [...one(refs.get(task))],
         position: '',
       }));
-      const manifest: Manifest = { format: 1, checkpointId, epoch, tasks: snapshots, meta: '', final: false };
+      const manifest: Manifest = { format: 2, checkpointId, epoch, tasks: snapshots, meta: '', final: false };
       await checkpoints.publish(manifest);
     });
     home.completed(checkpointId, epoch);

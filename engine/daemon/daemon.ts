@@ -6,7 +6,7 @@ import {
   type FrontDoor,
   openFrontDoor,
 } from '../../base/rpc/index.js';
-import { CheckpointStore, DirectoryBlobStore, SegmentHome } from '../../checkpoint/index.js';
+import { DirectoryBlobStore, SegmentHome } from '../../checkpoint/index.js';
 import { type IdleLimits, SHUFFLE_DEFAULTS, type ShufflePlugin, type ShuffleServiceEnd } from '../../shuffle/index.js';
 import { SHUFFLE_SETTINGS, type ShuffleKind } from '../runtime/index.js';
 import { serveControl } from './control-api.js';
@@ -94,7 +94,6 @@ export class Daemon {
     const { settings, clock, network, disk, random, logger } = options;
     const blobs = await DirectoryBlobStore.open({ disk, root: settings.checkpoints, random });
     const home = new SegmentHome({ store: blobs, random, host: settings.host });
-    const store = await CheckpointStore.open({ store: blobs, random, logger });
     const shuffleSettings = {
       ...SHUFFLE_DEFAULTS,
       ...SHUFFLE_SETTINGS,
@@ -109,7 +108,7 @@ export class Daemon {
         peers.add(peer);
         void peer.closed.then(() => peers.delete(peer));
         shuffle.attach(peer);
-        serveSegments(peer, home, store);
+        serveSegments(peer, { home, store: blobs, host: settings.host, clock, random });
       } catch (error) {
         logger.warn({ error: String(error) }, 'a connection was refused');
       }

@@ -1,18 +1,43 @@
+import { type Clock, type Random, sleep } from '../../base/index.js';
 import type { RpcPeer } from '../../base/rpc/index.js';
-import type { CheckpointStore, SegmentHome } from '../../checkpoint/index.js';
-import { decodeFetch, decodeForget, decodeHold, decodePersist, encodePersisted, SERVICE } from '../runtime/index.js';
+import { type BlobStore, compact, readSegment, type SegmentHome } from '../../checkpoint/index.js';
+import {
+  decodeCompact,
+  decodeFetch,
+  decodeForget,
+  decodeHold,
+  decodePersist,
+  encodeCompacted,
+  encodePersisted,
+  SERVICE,
+} from '../runtime/index.js';
 
-/** Serves a host's segment home to its workers (hold, fetch) and to the scheduler (persist, forget). */
-export function serveSegments(peer: RpcPeer, home: SegmentHome, store: Pick<CheckpointStore, 'readSegment'>): void {
+export interface SegmentServiceOptions {
+  readonly home: SegmentHome;
+  readonly store: BlobStore;
+  readonly host: string;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** Serves a host's segment home to its workers (hold, fetch) and to the scheduler (persist, compact, forget). */
+export function serveSegments(peer: RpcPeer, options: SegmentServiceOptions): void {
+  const { home, store, host, clock, random } = options;
   peer.serve(SERVICE.hold, (body) => {
-    const { task, attempt, checkpoint, full, bytes } = decodeHold(body);
-    home.hold(task, attempt, checkpoint, bytes, full);
+    const { task, attempt, checkpoint, bytes } = decodeHold(body);
+    home.hold(task, attempt, checkpoint, bytes);
     return undefined;
   });
-  peer.serve(SERVICE.fetch, (body) => store.readSegment(decodeFetch(body)));
+  peer.serve(SERVICE.fetch, (body) => readSegment(store, decodeFetch(body)));
   peer.serve(SERVICE.persist, async (body) => {
     const { checkpoint, epoch, tasks } = decodePersist(body);
     return encodePersisted(await home.persist(checkpoint, epoch, tasks));
+  });
+  peer.serve(SERVICE.compact, async (body) => {
+    const { checkpoint, epoch, plan } = decodeCompact(body);
+    // A merge shares this thread with everything else the daemon does: after each few milliseconds the others come first.
+    const breathe = () => sleep(clock, 1);
+    return encodeCompacted(await compact(store, plan, { epoch, checkpointId: checkpoint, host, random, breathe }));
   });
   peer.serve(SERVICE.forget, (body) => {
     const { checkpoint, epoch, completed } = decodeForget(body);

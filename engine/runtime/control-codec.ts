@@ -57,7 +57,18 @@ function parsePosition(json: string): TaskPosition {
 }
 
 export function segmentToTable(ref: SegmentRef): SegmentT {
-  return new SegmentT(ref.object, BigInt(ref.offset), BigInt(ref.length), ref.checksum, ref.full, ref.inline ?? null);
+  return new SegmentT(
+    ref.object,
+    BigInt(ref.offset),
+    BigInt(ref.length),
+    BigInt(ref.indexBytes),
+    ref.checksum,
+    ref.full,
+    ref.first,
+    ref.last,
+    ref.deltas,
+    ref.inline ?? null,
+  );
 }
 
 export function segmentFromTable(table: SegmentT): SegmentRef {
@@ -65,8 +76,12 @@ export function segmentFromTable(table: SegmentT): SegmentRef {
     object: text(table.object),
     offset: Number(table.offset),
     length: Number(table.length),
+    indexBytes: Number(table.indexBytes),
     checksum: text(table.checksum),
     full: table.full,
+    first: table.first,
+    last: table.last,
+    deltas: table.deltas,
   };
   return table.inlineBytes === null ? ref : { ...ref, inline: text(table.inlineBytes) };
 }

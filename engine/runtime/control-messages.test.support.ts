@@ -4,13 +4,27 @@ import type { TaskPosition } from './deployment.js';
 
 const flat = { noNullPrototype: true };
 
+export const u16 = fc.integer({ min: 0, max: 0xffff });
 export const u32 = fc.integer({ min: 0, max: 0xffffffff });
 export const u53 = fc.maxSafeNat();
 export const u64 = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
 
 export const segment: fc.Arbitrary<SegmentRef> = fc
   .tuple(
-    fc.record({ object: fc.string(), offset: u53, length: u53, checksum: fc.string(), full: fc.boolean() }, flat),
+    fc.record(
+      {
+        object: fc.string(),
+        offset: u53,
+        length: u53,
+        indexBytes: u53,
+        checksum: fc.string(),
+        full: fc.boolean(),
+        first: u16,
+        last: u16,
+        deltas: u32,
+      },
+      flat,
+    ),
     fc.option(fc.base64String(), { nil: undefined }),
   )
   .map(([ref, inline]) => (inline === undefined ? ref : { ...ref, inline }));

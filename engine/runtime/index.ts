@@ -4,11 +4,15 @@ export type { TaskChannel, TaskCommand, TaskDeployment, TaskEvent, TaskPosition,
 export { type JobArtefact, loadJob } from './job-loader.js';
 export { decodeProgress, decodeRegisterSlot, decodeRegisterWorker, type TaskProgress } from './registration-codec.js';
 export {
+  decodeCompact,
+  decodeCompacted,
   decodeFetch,
   decodeForget,
   decodeHold,
   decodePersist,
   decodePersisted,
+  encodeCompact,
+  encodeCompacted,
   encodeForget,
   encodePersist,
   encodePersisted,

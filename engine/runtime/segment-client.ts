@@ -7,10 +7,7 @@ import type { SegmentClient } from './task-environment.js';
 export function segmentClient(daemon: RpcPeer): SegmentClient {
   return {
     async hold(task, attempt, checkpoint, segment) {
-      await daemon.request(
-        SERVICE.hold,
-        encodeHold({ task, attempt, checkpoint, full: segment.full, bytes: segment.bytes }),
-      );
+      await daemon.request(SERVICE.hold, encodeHold({ task, attempt, checkpoint, bytes: segment.bytes }));
     },
     fetch: (ref) => daemon.request(SERVICE.fetch, encodeFetch(ref)),
   };

@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { segment, u32, u53 } from './control-messages.test.support.js';
+import { segment, u16, u32, u53 } from './control-messages.test.support.js';
 import {
+  decodeCompact,
+  decodeCompacted,
   decodeFetch,
   decodeForget,
   decodeHold,
   decodePersist,
   decodePersisted,
+  encodeCompact,
+  encodeCompacted,
   encodeFetch,
   encodeForget,
   encodeHold,
@@ -51,7 +55,7 @@ function codec<T>(
 const payloadOf = (value: unknown) => (value as { readonly bytes?: Uint8Array }).bytes?.length ?? 0;
 
 const hold = fc.record(
-  { task: fc.string(), attempt: u32, checkpoint: u53, full: fc.boolean(), bytes: fc.uint8Array({ maxLength: 300 }) },
+  { task: fc.string(), attempt: u32, checkpoint: u53, bytes: fc.uint8Array({ maxLength: 300 }) },
   flat,
 );
 const owners = fc.array(fc.record({ task: fc.string(), attempt: u32 }, flat), { maxLength: 5 });
@@ -63,10 +67,22 @@ codec('hold', hold, encodeHold, decodeHold);
 codec('fetch', segment, encodeFetch, decodeFetch);
 codec('persist', fc.record({ checkpoint: u53, epoch: u53, tasks: owners }, flat), encodePersist, decodePersist);
 codec('persisted', refs, encodePersisted, decodePersisted);
+const plan = fc.record(
+  {
+    inputs: fc.array(segment, { maxLength: 5 }),
+    range: fc.record({ first: u16, last: u16 }, flat),
+    full: fc.boolean(),
+    boundaries: fc.array(u16, { maxLength: 5 }),
+    bytesTarget: u53,
+  },
+  flat,
+);
+codec('compact', fc.record({ checkpoint: u53, epoch: u53, plan }, flat), encodeCompact, decodeCompact);
+codec('compacted', fc.array(segment, { maxLength: 5 }), encodeCompacted, decodeCompacted);
 codec('forget', fc.record({ checkpoint: u53, epoch: u53, completed: fc.boolean() }, flat), encodeForget, decodeForget);
 
 test('a hold message that lies amid others is read from where it lies', () => {
-  const request = { task: 'v1.0', attempt: 2, checkpoint: 3, full: true, bytes: Uint8Array.of(7, 8, 9) };
+  const request = { task: 'v1.0', attempt: 2, checkpoint: 3, bytes: Uint8Array.of(7, 8, 9) };
   const message = encodeHold(request);
   const around = new Uint8Array(message.length + 20).fill(0xff);
   around.set(message, 13);

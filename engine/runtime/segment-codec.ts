@@ -1,6 +1,8 @@
 import { MillraceError } from '../../base/index.js';
-import type { SegmentRef } from '../../checkpoint/index.js';
+import type { CompactionPlan, SegmentRef } from '../../checkpoint/index.js';
 import { pack, segmentFromTable, segmentToTable, text, unpack } from './control-codec.js';
+import { Compact, CompactT } from './generated/millrace/control/compact.js';
+import { Compacted, CompactedT } from './generated/millrace/control/compacted.js';
 import { Fetch, FetchT } from './generated/millrace/control/fetch.js';
 import { Forget, ForgetT } from './generated/millrace/control/forget.js';
 import { Hold, HoldT } from './generated/millrace/control/hold.js';
@@ -13,13 +15,12 @@ export interface HoldRequest {
   readonly task: string;
   readonly attempt: number;
   readonly checkpoint: number;
-  readonly full: boolean;
   readonly bytes: Uint8Array;
 }
 
 /** u32 little-endian length of the table, the table, then the segment's bytes as they are. */
 export function encodeHold(request: HoldRequest): Uint8Array {
-  const table = pack(new HoldT(request.task, request.attempt, BigInt(request.checkpoint), request.full));
+  const table = pack(new HoldT(request.task, request.attempt, BigInt(request.checkpoint)));
   const message = new Uint8Array(4 + table.length + request.bytes.length);
   new DataView(message.buffer).setUint32(0, table.length, true);
   message.set(table, 4);
@@ -38,7 +39,6 @@ export function decodeHold(message: Uint8Array): HoldRequest {
     task: text(table.task),
     attempt: table.attempt,
     checkpoint: Number(table.checkpoint),
-    full: table.full,
     bytes,
   };
 }
@@ -78,6 +78,46 @@ export function decodePersisted(message: Uint8Array): Map<string, SegmentRef> {
   const table = unpack('persisted', message, (buffer) => Persisted.getRootAsPersisted(buffer).unpack());
   return new Map(
     table.tasks.flatMap(({ task, segment }) => (segment === null ? [] : [[text(task), segmentFromTable(segment)]])),
+  );
+}
+
+export interface CompactRequest {
+  readonly checkpoint: number;
+  readonly epoch: number;
+  readonly plan: CompactionPlan;
+}
+
+export function encodeCompact({ checkpoint, epoch, plan }: CompactRequest): Uint8Array {
+  const { first, last } = plan.range;
+  return pack(
+    new CompactT(
+      BigInt(checkpoint),
+      BigInt(epoch),
+      plan.inputs.map(segmentToTable),
+      first,
+      last,
+      plan.full,
+      [...plan.boundaries],
+      BigInt(Math.ceil(plan.bytesTarget)),
+    ),
+  );
+}
+
+export function decodeCompact(message: Uint8Array): CompactRequest {
+  const table = unpack('compact', message, (buffer) => Compact.getRootAsCompact(buffer).unpack());
+  const { first, last, full, boundaries } = table;
+  const inputs = table.inputs.map(segmentFromTable);
+  const plan = { inputs, range: { first, last }, full, boundaries, bytesTarget: Number(table.bytesTarget) };
+  return { checkpoint: Number(table.checkpoint), epoch: Number(table.epoch), plan };
+}
+
+export function encodeCompacted(outputs: readonly SegmentRef[]): Uint8Array {
+  return pack(new CompactedT(outputs.map(segmentToTable)));
+}
+
+export function decodeCompacted(message: Uint8Array): SegmentRef[] {
+  return unpack('compacted', message, (buffer) => Compacted.getRootAsCompacted(buffer).unpack()).outputs.map(
+    segmentFromTable,
   );
 }
 

@@ -10,5 +10,6 @@ export const SERVICE = {
   hold: 'segments.hold',
   fetch: 'segments.fetch',
   persist: 'segments.persist',
+  compact: 'segments.compact',
   forget: 'segments.forget',
 } as const;

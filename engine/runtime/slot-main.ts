@@ -55,7 +55,7 @@ async function runSlot(settings: SlotSettings, port: MessagePort | undefined, lo
     scheduler,
     daemon,
     shuffle: (await openShuffle(settings, daemon, port, logger)).environment,
-    createState: (range) => new MemoryStateStore(range),
+    createState: (range) => new MemoryStateStore(range, { chainLengthMax: Number.POSITIVE_INFINITY }),
   });
   await slot.run();
   daemon.close();

@@ -1,12 +1,14 @@
 import { type Clock, type Logger, MillraceError, type SerializedError, sleep, type Timer } from '../../base/index.js';
 import type { RpcPeer } from '../../base/rpc/index.js';
-import type { CheckpointStore, Manifest } from '../../checkpoint/index.js';
+import type { CheckpointStore, CompactionPlan, Manifest, Reservation } from '../../checkpoint/index.js';
 import type { ShuffleMaster } from '../../shuffle/index.js';
 import {
+  decodeCompacted,
   decodePersisted,
   decodeProgress,
   decodeRegisterSlot,
   decodeTaskEvent,
+  encodeCompact,
   encodeDeployment,
   encodeForget,
   encodePersist,
@@ -46,6 +48,8 @@ export class SchedulerDriver {
   readonly #queue: SchedulerEvent[] = [];
   readonly #progress = new Map<string, TaskProgress>();
   /** Prepares of one task run one after another: a late register must not follow a newer seal. */
+  /** Names under which compactions write. */
+  readonly #reservations = new Map<number, Reservation>();
   readonly #prepares = new Map<string, Promise<void>>();
   readonly #ended: Promise<MillraceError | undefined>;
   #resolveEnded: (error: MillraceError | undefined) => void = () => {};
@@ -174,6 +178,12 @@ export class SchedulerDriver {
           (error) => ({ kind: 'publishFailed', checkpoint, error }),
         );
       }
+      case 'compact':
+        return this.#compact(effect.compaction, effect.plan);
+      case 'compactionOver':
+        this.#reservations.get(effect.compaction)?.release();
+        this.#reservations.delete(effect.compaction);
+        return;
       case 'forget':
         daemon.notify(
           SERVICE.forget,
@@ -219,6 +229,24 @@ export class SchedulerDriver {
     );
   }
 
+  #compact(compaction: number, plan: CompactionPlan): void {
+    const { store, daemon } = this.#options;
+    const compacted = async () => {
+      const reservation = store.reserve();
+      this.#reservations.set(compaction, reservation);
+      const { checkpointId: checkpoint, epoch } = reservation;
+      return decodeCompacted(await daemon.request(SERVICE.compact, encodeCompact({ checkpoint, epoch, plan })));
+    };
+    this.#answer(
+      compacted(),
+      (outputs) => ({ kind: 'compacted', compaction, outputs }),
+      (error) => {
+        if (!this.#over) this.#options.logger.warn({ error: error.message }, 'merging old segments; to be tried again');
+        return { kind: 'compactFailed', compaction };
+      },
+    );
+  }
+
   /**
    * Resolves when HEAD has moved, rejects when it is certain that it has not and will not: until then nothing else may be decided.
    * After an unknown outcome that takes a new epoch, which also stops a move that is still on its way.
@@ -243,7 +271,9 @@ export class SchedulerDriver {
     for (let [error, delayMs] = [cause, 50]; ; delayMs = Math.min(delayMs * 2, 5000)) {
       logger.warn({ code: error.code }, `checkpoint store: ${error.message}`);
       try {
-        return void (await store.regain());
+        await store.regain();
+        this.#reservations.clear();
+        return this.dispatch({ kind: 'epochChanged' });
       } catch (thrown) {
         error = MillraceError.from(thrown);
         if (error.kind !== 'unavailable' || this.#over) throw error;

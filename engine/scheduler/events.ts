@@ -1,5 +1,5 @@
 import type { SerializedError } from '../../base/index.js';
-import type { Manifest, SegmentRef } from '../../checkpoint/index.js';
+import type { CompactionPlan, Manifest, SegmentRef } from '../../checkpoint/index.js';
 import type { WriterDescriptor } from '../../shuffle/index.js';
 import type { TaskCommand, TaskDeployment, TaskEvent } from '../runtime/index.js';
 
@@ -19,6 +19,10 @@ export type SchedulerEvent =
   | { readonly kind: 'persistFailed'; readonly checkpoint: number; readonly reason: string }
   | { readonly kind: 'published'; readonly checkpoint: number }
   | { readonly kind: 'publishFailed'; readonly checkpoint: number; readonly error: SerializedError }
+  | { readonly kind: 'compacted'; readonly compaction: number; readonly outputs: readonly SegmentRef[] }
+  | { readonly kind: 'compactFailed'; readonly compaction: number }
+  /** The leader epoch was taken anew: what was written under the old one can no more be brought in. */
+  | { readonly kind: 'epochChanged' }
   /** The checkpoint interval has passed. */
   | { readonly kind: 'checkpointDue'; readonly nowMs: number }
   /** Slots that were lost did not come back in time. */
@@ -49,6 +53,10 @@ export type SchedulerEffect =
   | { readonly kind: 'forget'; readonly checkpoint: number; readonly completed: boolean }
   /** Move HEAD. Answer: `published` or `publishFailed`. */
   | { readonly kind: 'publish'; readonly manifest: Manifest }
+  /** Merge segments, under a reserved name. Answer: `compacted` or `compactFailed`. */
+  | { readonly kind: 'compact'; readonly compaction: number; readonly plan: CompactionPlan }
+  /** The name's reservation may go: its outputs are in HEAD, or never will be. */
+  | { readonly kind: 'compactionOver'; readonly compaction: number }
   | { readonly kind: 'trim'; readonly partition: string; readonly seqs: readonly number[] }
   | { readonly kind: 'release'; readonly writers: readonly string[] }
   /** Ask for `slotsOverdue` later. */

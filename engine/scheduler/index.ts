@@ -1,3 +1,4 @@
 export { type DriverOptions, SchedulerDriver } from './driver.js';
 export type { SchedulerEffect, SchedulerEvent, SchedulerNote, SlotId } from './events.js';
-export { JobScheduler, type JobSchedulerOptions, type SchedulerFaults } from './job-scheduler.js';
+export { JobScheduler } from './job-scheduler.js';
+export type { JobSchedulerOptions, SchedulerFaults } from './job-scheduler-options.js';

@@ -2,8 +2,10 @@ import { MillraceError, type SerializedError } from '../../base/index.js';
 import type { Manifest, SegmentRef } from '../../checkpoint/index.js';
 import type { JobGraph } from '../graph/index.js';
 import type { TaskDeployment, TaskEvent, TaskPosition } from '../runtime/index.js';
+import { Compactions } from './compactions.js';
 import { deploymentOf } from './deployment-of.js';
 import type { SchedulerEffect, SchedulerEvent, SchedulerNote, SlotId } from './events.js';
+import type { JobSchedulerOptions } from './job-scheduler-options.js';
 import { PendingCheckpoint } from './pending-checkpoint.js';
 import { restartDelayMs } from './restart-delay.js';
 import {
@@ -15,32 +17,6 @@ import {
   writerId,
   writerOf,
 } from './task-state.js';
-
-/** What the simulator breaks on purpose, to see that it notices. Never set otherwise. */
-export interface SchedulerFaults {
-  /** Trims what a checkpoint covers before HEAD holds it. */
-  readonly trimBeforeComplete?: boolean;
-}
-
-export interface JobSchedulerOptions {
-  readonly graph: JobGraph;
-  /** Unique per run and leader; prefix of all writer and partition ids. */
-  readonly jobId: string;
-  /** Leader epoch: every manifest carries it. */
-  readonly epoch: number;
-  /** Opaque; goes into every manifest (job name, fingerprint). */
-  readonly meta: string;
-  /** Restarts allowed without a complete checkpoint in between. */
-  readonly restartsMax: number;
-  /** Likewise, of exceptions that user code threw: a bug comes back each time, and its author waits. `restartsMax` by default. */
-  readonly exceptionsMax?: number;
-  readonly checkpointTimeoutMs: number;
-  /** So many checkpoints in a row that the store refuses end the job, to be resumed when there is room again. None: it goes on. */
-  readonly storeFailuresMax?: number;
-  /** To start from. */
-  readonly latest: Manifest | undefined;
-  readonly faults?: SchedulerFaults;
-}
 
 /**
  * One job's scheduler and checkpoint coordinator as pure decisions: `step(event)` returns the effects to carry out, and
@@ -59,6 +35,7 @@ export class JobScheduler {
   /** Attempt of each task whose positions the newest complete checkpoint holds; empty at a fresh start or resume. */
   #attemptsAtLatest = new Map<string, number>();
   #pending: PendingCheckpoint | undefined;
+  readonly #compactions: Compactions;
   #nextCheckpoint: number;
   /** Failures that came while HEAD was being moved: decided when it is known where HEAD is. */
   #deferred: { readonly task: string; readonly error: SerializedError }[] = [];
@@ -78,6 +55,7 @@ export class JobScheduler {
     this.#tasks = createTasks(options.graph);
     this.#slots = new SlotTable(options.graph);
     this.#latest = options.latest;
+    this.#compactions = new Compactions(options.compaction);
     this.#nextCheckpoint = (options.latest?.checkpointId ?? 0) + 1;
   }
 
@@ -139,6 +117,13 @@ export class JobScheduler {
         this.#abort(event.error.message);
         this.#storeFailed(event.error.message);
         return this.#failDeferred();
+      case 'compacted':
+        this.#effects.push(...this.#compactions.stored(event.compaction, event.outputs));
+        return this.#compact();
+      case 'compactFailed':
+        return void this.#effects.push(...this.#compactions.failed(event.compaction));
+      case 'epochChanged':
+        return this.#compactions.void();
       case 'checkpointDue':
         return this.#checkpointDue(event.nowMs);
       case 'slotsOverdue':
@@ -279,7 +264,13 @@ export class JobScheduler {
     if (pending?.id !== checkpoint || pending.phase !== 'persisting') return;
     pending.phase = 'publishing';
     const { epoch, meta } = this.#options;
-    const manifest = pending.buildManifest({ tasks: this.#tasks, segments, epoch, meta });
+    const manifest = pending.buildManifest({
+      tasks: this.#tasks,
+      segments,
+      compactions: this.#compactions,
+      epoch,
+      meta,
+    });
     if (this.#options.faults?.trimBeforeComplete === true) {
       for (const task of this.#tasks.values()) this.#trim(task, pending.position(task.name));
     }
@@ -301,6 +292,7 @@ export class JobScheduler {
       const added = snapshot.segments.filter((ref) => !task.segments.includes(ref));
       bytes += added.reduce((total, ref) => total + ref.length, 0);
       task.segments = snapshot.segments;
+      this.#effects.push(...this.#compactions.settle(task.name, task.segments));
       // Of a task that was done before, all is trimmed; or, after a resume, there never was a log.
       if (task.phase !== 'done') this.#trim(task, pending.position(task.name));
       this.#command(task, { kind: 'completed', checkpoint: pending.id, finished: snapshot.finished });
@@ -308,9 +300,16 @@ export class JobScheduler {
     }
     this.#effects.push({ kind: 'forget', checkpoint: pending.id, completed: true });
     this.#note({ what: 'checkpointCompleted', checkpoint: pending.id, bytes, final: manifest.final });
+    this.#compact();
     this.#failDeferred();
     this.#endWhenDone();
     this.#finalCheckpoint();
+  }
+
+  /** One at a time, while nothing is more urgent: tasks write changes only, so their lists of segments grow. */
+  #compact(): void {
+    if (this.#ended || this.#latest?.final === true) return;
+    this.#effects.push(...this.#compactions.begin(this.#tasks.values()));
   }
 
   #trim(task: TaskState, position: TaskPosition | undefined): void {

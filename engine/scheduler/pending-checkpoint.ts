@@ -3,6 +3,7 @@ import type { Manifest, SegmentRef, TaskSnapshot } from '../../checkpoint/index.
 import type { JobGraph } from '../graph/index.js';
 import { taskName } from '../graph/index.js';
 import type { TaskPosition } from '../runtime/index.js';
+import type { Compactions } from './compactions.js';
 import { producersOf, subpartitionFor, type TaskState } from './task-state.js';
 
 interface Acknowledgement {
@@ -87,19 +88,20 @@ export class PendingCheckpoint {
   buildManifest(options: {
     readonly tasks: ReadonlyMap<string, TaskState>;
     readonly segments: ReadonlyMap<string, SegmentRef>;
+    readonly compactions: Compactions;
     readonly epoch: number;
     readonly meta: string;
   }): Manifest {
     const snapshots: TaskSnapshot[] = [];
     for (const [name, ack] of [...this.#acks].sort(([a], [b]) => (a < b ? -1 : 1))) {
       const added = options.segments.get(name);
-      const before = (options.tasks.get(name) as TaskState).segments;
+      const before = options.compactions.applied(name, (options.tasks.get(name) as TaskState).segments);
       const kept = added === undefined ? before : added.full ? [added] : [...before, added];
       const segments = ack.finished ? [] : kept;
       snapshots.push({ task: name, finished: ack.finished, segments, position: JSON.stringify(ack.position) });
     }
     this.manifest = {
-      format: 1,
+      format: 2,
       checkpointId: this.id,
       epoch: options.epoch,
       tasks: snapshots,

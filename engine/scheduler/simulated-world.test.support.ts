@@ -328,7 +328,9 @@ export class SimulatedWorld {
       const delta = this.#held.get(`${task}/${attempt}/${checkpoint}`);
       assert.ok(delta !== undefined, `segment ${object} is to be stored and is not held`);
       this.#stored.set(object, delta);
-      segments.set(task, { object, offset: 0, length: delta.rows.length, checksum: '0'.repeat(16), full: delta.full });
+      const length = delta.rows.length;
+      const fixed = { offset: 0, indexBytes: 0, checksum: '0'.repeat(16), first: 0, last: 127, deltas: 1 };
+      segments.set(task, { ...fixed, object, length, full: delta.full });
     }
     this.#answers.push({ kind: 'persisted', checkpoint, segments });
   }

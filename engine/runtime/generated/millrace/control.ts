@@ -3,6 +3,8 @@
 /* eslint-disable @typescript-eslint/no-unused-vars, @typescript-eslint/no-explicit-any, @typescript-eslint/no-non-null-assertion */
 
 export { Channel, ChannelT } from './control/channel.js';
+export { Compact, CompactT } from './control/compact.js';
+export { Compacted, CompactedT } from './control/compacted.js';
 export { Deploy, DeployT } from './control/deploy.js';
 export { Fetch, FetchT } from './control/fetch.js';
 export { Forget, ForgetT } from './control/forget.js';

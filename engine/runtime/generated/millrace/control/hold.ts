@@ -41,13 +41,8 @@ checkpoint():bigint {
   return offset ? this.bb!.readUint64(this.bb_pos + offset) : BigInt('0');
 }
 
-full():boolean {
-  const offset = this.bb!.__offset(this.bb_pos, 10);
-  return offset ? !!this.bb!.readInt8(this.bb_pos + offset) : false;
-}
-
 static startHold(builder:flatbuffers.Builder) {
-  builder.startObject(4);
+  builder.startObject(3);
 }
 
 static addTask(builder:flatbuffers.Builder, taskOffset:flatbuffers.Offset) {
@@ -62,21 +57,16 @@ static addCheckpoint(builder:flatbuffers.Builder, checkpoint:bigint) {
   builder.addFieldInt64(2, checkpoint, BigInt('0'));
 }
 
-static addFull(builder:flatbuffers.Builder, full:boolean) {
-  builder.addFieldInt8(3, +full, +false);
-}
-
 static endHold(builder:flatbuffers.Builder):flatbuffers.Offset {
   const offset = builder.endObject();
   return offset;
 }
 
-static createHold(builder:flatbuffers.Builder, taskOffset:flatbuffers.Offset, attempt:number, checkpoint:bigint, full:boolean):flatbuffers.Offset {
+static createHold(builder:flatbuffers.Builder, taskOffset:flatbuffers.Offset, attempt:number, checkpoint:bigint):flatbuffers.Offset {
   Hold.startHold(builder);
   Hold.addTask(builder, taskOffset);
   Hold.addAttempt(builder, attempt);
   Hold.addCheckpoint(builder, checkpoint);
-  Hold.addFull(builder, full);
   return Hold.endHold(builder);
 }
 
@@ -84,8 +74,7 @@ unpack(): HoldT {
   return new HoldT(
     this.task(),
     this.attempt(),
-    this.checkpoint(),
-    this.full()
+    this.checkpoint()
   );
 }
 
@@ -94,7 +83,6 @@ unpackTo(_o: HoldT): void {
   _o.task = this.task();
   _o.attempt = this.attempt();
   _o.checkpoint = this.checkpoint();
-  _o.full = this.full();
 }
 }
 
@@ -102,17 +90,14 @@ export class HoldT implements flatbuffers.IGeneratedObject {
 task: string|Uint8Array|null;
 attempt: number;
 checkpoint: bigint;
-full: boolean;
 constructor(
   task: string|Uint8Array|null = null,
   attempt: number = 0,
-  checkpoint: bigint = BigInt('0'),
-  full: boolean = false
+  checkpoint: bigint = BigInt('0')
 ){
   this.task = task;
   this.attempt = attempt;
   this.checkpoint = checkpoint;
-  this.full = full;
 }
 
 
@@ -122,8 +107,7 @@ pack(builder:flatbuffers.Builder): flatbuffers.Offset {
   return Hold.createHold(builder,
     task,
     this.attempt,
-    this.checkpoint,
-    this.full
+    this.checkpoint
   );
 }
 }

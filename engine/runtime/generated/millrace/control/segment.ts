@@ -41,27 +41,47 @@ length():bigint {
   return offset ? this.bb!.readUint64(this.bb_pos + offset) : BigInt('0');
 }
 
+indexBytes():bigint {
+  const offset = this.bb!.__offset(this.bb_pos, 10);
+  return offset ? this.bb!.readUint64(this.bb_pos + offset) : BigInt('0');
+}
+
 checksum():string|null
 checksum(optionalEncoding:flatbuffers.Encoding):string|Uint8Array|null
 checksum(optionalEncoding?:any):string|Uint8Array|null {
-  const offset = this.bb!.__offset(this.bb_pos, 10);
+  const offset = this.bb!.__offset(this.bb_pos, 12);
   return offset ? this.bb!.__string(this.bb_pos + offset, optionalEncoding) : null;
 }
 
 full():boolean {
-  const offset = this.bb!.__offset(this.bb_pos, 12);
+  const offset = this.bb!.__offset(this.bb_pos, 14);
   return offset ? !!this.bb!.readInt8(this.bb_pos + offset) : false;
+}
+
+first():number {
+  const offset = this.bb!.__offset(this.bb_pos, 16);
+  return offset ? this.bb!.readUint16(this.bb_pos + offset) : 0;
+}
+
+last():number {
+  const offset = this.bb!.__offset(this.bb_pos, 18);
+  return offset ? this.bb!.readUint16(this.bb_pos + offset) : 0;
+}
+
+deltas():number {
+  const offset = this.bb!.__offset(this.bb_pos, 20);
+  return offset ? this.bb!.readUint32(this.bb_pos + offset) : 0;
 }
 
 inlineBytes():string|null
 inlineBytes(optionalEncoding:flatbuffers.Encoding):string|Uint8Array|null
 inlineBytes(optionalEncoding?:any):string|Uint8Array|null {
-  const offset = this.bb!.__offset(this.bb_pos, 14);
+  const offset = this.bb!.__offset(this.bb_pos, 22);
   return offset ? this.bb!.__string(this.bb_pos + offset, optionalEncoding) : null;
 }
 
 static startSegment(builder:flatbuffers.Builder) {
-  builder.startObject(6);
+  builder.startObject(10);
 }
 
 static addObject(builder:flatbuffers.Builder, objectOffset:flatbuffers.Offset) {
@@ -76,16 +96,32 @@ static addLength(builder:flatbuffers.Builder, length:bigint) {
   builder.addFieldInt64(2, length, BigInt('0'));
 }
 
+static addIndexBytes(builder:flatbuffers.Builder, indexBytes:bigint) {
+  builder.addFieldInt64(3, indexBytes, BigInt('0'));
+}
+
 static addChecksum(builder:flatbuffers.Builder, checksumOffset:flatbuffers.Offset) {
-  builder.addFieldOffset(3, checksumOffset, 0);
+  builder.addFieldOffset(4, checksumOffset, 0);
 }
 
 static addFull(builder:flatbuffers.Builder, full:boolean) {
-  builder.addFieldInt8(4, +full, +false);
+  builder.addFieldInt8(5, +full, +false);
+}
+
+static addFirst(builder:flatbuffers.Builder, first:number) {
+  builder.addFieldInt16(6, first, 0);
+}
+
+static addLast(builder:flatbuffers.Builder, last:number) {
+  builder.addFieldInt16(7, last, 0);
+}
+
+static addDeltas(builder:flatbuffers.Builder, deltas:number) {
+  builder.addFieldInt32(8, deltas, 0);
 }
 
 static addInlineBytes(builder:flatbuffers.Builder, inlineBytesOffset:flatbuffers.Offset) {
-  builder.addFieldOffset(5, inlineBytesOffset, 0);
+  builder.addFieldOffset(9, inlineBytesOffset, 0);
 }
 
 static endSegment(builder:flatbuffers.Builder):flatbuffers.Offset {
@@ -93,13 +129,17 @@ static endSegment(builder:flatbuffers.Builder):flatbuffers.Offset {
   return offset;
 }
 
-static createSegment(builder:flatbuffers.Builder, objectOffset:flatbuffers.Offset, offset:bigint, length:bigint, checksumOffset:flatbuffers.Offset, full:boolean, inlineBytesOffset:flatbuffers.Offset):flatbuffers.Offset {
+static createSegment(builder:flatbuffers.Builder, objectOffset:flatbuffers.Offset, offset:bigint, length:bigint, indexBytes:bigint, checksumOffset:flatbuffers.Offset, full:boolean, first:number, last:number, deltas:number, inlineBytesOffset:flatbuffers.Offset):flatbuffers.Offset {
   Segment.startSegment(builder);
   Segment.addObject(builder, objectOffset);
   Segment.addOffset(builder, offset);
   Segment.addLength(builder, length);
+  Segment.addIndexBytes(builder, indexBytes);
   Segment.addChecksum(builder, checksumOffset);
   Segment.addFull(builder, full);
+  Segment.addFirst(builder, first);
+  Segment.addLast(builder, last);
+  Segment.addDeltas(builder, deltas);
   Segment.addInlineBytes(builder, inlineBytesOffset);
   return Segment.endSegment(builder);
 }
@@ -109,8 +149,12 @@ unpack(): SegmentT {
     this.object(),
     this.offset(),
     this.length(),
+    this.indexBytes(),
     this.checksum(),
     this.full(),
+    this.first(),
+    this.last(),
+    this.deltas(),
     this.inlineBytes()
   );
 }
@@ -120,8 +164,12 @@ unpackTo(_o: SegmentT): void {
   _o.object = this.object();
   _o.offset = this.offset();
   _o.length = this.length();
+  _o.indexBytes = this.indexBytes();
   _o.checksum = this.checksum();
   _o.full = this.full();
+  _o.first = this.first();
+  _o.last = this.last();
+  _o.deltas = this.deltas();
   _o.inlineBytes = this.inlineBytes();
 }
 }
@@ -130,22 +178,34 @@ export class SegmentT implements flatbuffers.IGeneratedObject {
 object: string|Uint8Array|null;
 offset: bigint;
 length: bigint;
+indexBytes: bigint;
 checksum: string|Uint8Array|null;
 full: boolean;
+first: number;
+last: number;
+deltas: number;
 inlineBytes: string|Uint8Array|null;
 constructor(
   object: string|Uint8Array|null = null,
   offset: bigint = BigInt('0'),
   length: bigint = BigInt('0'),
+  indexBytes: bigint = BigInt('0'),
   checksum: string|Uint8Array|null = null,
   full: boolean = false,
+  first: number = 0,
+  last: number = 0,
+  deltas: number = 0,
   inlineBytes: string|Uint8Array|null = null
 ){
   this.object = object;
   this.offset = offset;
   this.length = length;
+  this.indexBytes = indexBytes;
   this.checksum = checksum;
   this.full = full;
+  this.first = first;
+  this.last = last;
+  this.deltas = deltas;
   this.inlineBytes = inlineBytes;
 }
 
@@ -159,8 +219,12 @@ pack(builder:flatbuffers.Builder): flatbuffers.Offset {
     object,
     this.offset,
     this.length,
+    this.indexBytes,
     checksum,
     this.full,
+    this.first,
+    this.last,
+    this.deltas,
     inlineBytes
   );
 }

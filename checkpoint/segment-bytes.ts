@@ -32,6 +32,13 @@ export class SegmentWriter {
     this.#length += 4;
   }
 
+  /** Big-endian: in the order of bytes. */
+  u32be(value: number): void {
+    this.#room(4);
+    this.#view.setUint32(this.#length, value, false);
+    this.#length += 4;
+  }
+
   u64(value: bigint): void {
     this.#room(8);
     this.#view.setBigUint64(this.#length, value, true);
@@ -50,14 +57,20 @@ export class SegmentWriter {
     this.#length += 8;
   }
 
-  /** Unsigned LEB128. */
+  /** Unsigned LEB128, up to 2^53. */
   varint(value: number): void {
     let rest = value;
     while (rest > 127) {
-      this.u8((rest & 127) | 128);
-      rest >>>= 7;
+      this.u8((rest % 128) | 128);
+      rest = Math.floor(rest / 128);
     }
     this.u8(rest);
+  }
+
+  /** Length as a varint, then the bytes. */
+  blob(bytes: Uint8Array): void {
+    this.varint(bytes.length);
+    this.bytes(bytes, 0, bytes.length);
   }
 
   bytes(source: Uint8Array, start: number, end: number): void {
@@ -67,11 +80,6 @@ export class SegmentWriter {
       this.#bytes.set(source.subarray(start, end), this.#length);
       this.#length += end - start;
     }
-  }
-
-  /** Overwrites a word written before. */
-  patchU32(at: number, value: number): void {
-    this.#view.setUint32(at, value, true);
   }
 
   /** What was written, in place: valid until the next write. */
@@ -104,6 +112,10 @@ export class SegmentReader {
     return this.#at;
   }
 
+  seek(position: number): void {
+    this.#at = position;
+  }
+
   u8(): number {
     return this.#view.getUint8(this.#advance(1));
   }
@@ -126,12 +138,17 @@ export class SegmentReader {
 
   varint(): number {
     let value = 0;
-    for (let shift = 0; shift < 35; shift += 7) {
+    for (let shift = 0; shift < 56; shift += 7) {
       const byte = this.u8();
       value += (byte & 127) * 2 ** shift;
       if (byte < 128) return value;
     }
     throw segmentCorrupt('a length is malformed');
+  }
+
+  /** A copy of what `blob` wrote. */
+  blob(): Uint8Array {
+    return this.bytes(this.varint()).slice();
   }
 
   /** A view, valid as long as the segment's bytes. */
@@ -151,4 +168,14 @@ export class SegmentReader {
 /** A MillraceError `SEGMENT_CORRUPT`. */
 export function segmentCorrupt(why: string): MillraceError {
   return new MillraceError('corrupt', 'SEGMENT_CORRUPT', `a state segment is damaged: ${why}`);
+}
+
+/** Bytewise, a prefix first. */
+export function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const difference = (a[i] as number) - (b[i] as number);
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
 }

@@ -1,0 +1,70 @@
+import { parseObjectName } from './blob-name.js';
+import type { Head, HeadManifest } from './head.js';
+import type { Manifest } from './manifest.js';
+
+/*
+ * The decisions of the HEAD protocol, and nothing else: pure functions over what was read. The store carries them out; the
+ * model (head-model.test.ts) drives the same functions through every interleaving of small configurations.
+ */
+
+/** HEAD after a takeover, which aborts all that is pending: names of the epochs before are dead unless marked. */
+export function headAfterTakeOver(head: Head | undefined, nonce: string): Head {
+  const { latest = null, retained = [] } = head ?? {};
+  return { epoch: (head?.epoch ?? 0) + 1, nonce, line: (latest?.checkpointId ?? 0) + 1, latest, retained };
+}
+
+/**
+ * HEAD after a publication. `reserved` are the ids under which objects are being written that a later publication may bring
+ * in for the first time (compactions): the publishing line stays at or below them.
+ */
+export function headAfterPublish(
+  head: Head,
+  manifest: Manifest,
+  options: { readonly nonce: string; readonly retainedMax: number; readonly reserved: readonly number[] },
+): Head {
+  const retained = (head.latest === null ? [] : [head.latest, ...head.retained]).slice(0, options.retainedMax - 1);
+  const line = Math.min(manifest.checkpointId + 1, ...options.reserved);
+  return { epoch: head.epoch, nonce: options.nonce, line: Math.max(line, head.line), latest: manifest, retained };
+}
+
+/**
+ * What became of a compare-and-set whose answer was lost, or was a conflict, from what HEAD is read to be now.
+ * The nonce tells our own move from another's; an unchanged version means that it has not happened (yet).
+ */
+export function settleMove(
+  read: { readonly nonce: string; readonly version: string } | undefined,
+  mine: { readonly nonce: string; readonly expected: string | undefined },
+): 'moved' | 'not moved' | 'fenced' {
+  if (read?.nonce === mine.nonce) return 'moved';
+  return read?.version === mine.expected ? 'not moved' : 'fenced';
+}
+
+/**
+ * Whether no HEAD will ever refer to an object again that none refers to now: its epoch is over, or it is below the
+ * publishing line. Dead is forever, so a collector may be as late as it likes. Names this store did not give never are.
+ */
+export function isDead(name: string, head: Pick<Head, 'epoch' | 'line'>): boolean {
+  const parsed = parseObjectName(name);
+  if (parsed === undefined || parsed.epoch > head.epoch) return false;
+  return parsed.epoch < head.epoch || parsed.checkpointId < head.line;
+}
+
+/** Objects a collector may delete: dead, and marked by nobody. */
+export function collectable(names: readonly string[], head: Head, marked: ReadonlySet<string>): string[] {
+  return names.filter((name) => !marked.has(name) && isDead(name, head));
+}
+
+/** Objects of a manifest to be published that the collector may have deleted: dead, and held by no kept checkpoint. */
+export function deadReferences(manifest: Manifest, head: Head, marked: ReadonlySet<string>): string[] {
+  return collectable(objectsOf(manifest), head, marked);
+}
+
+/** Names of the objects a manifest needs. */
+export function objectsOf(manifest: Manifest): string[] {
+  return manifest.tasks.flatMap((t) => t.segments.filter((s) => s.inline === undefined).map((s) => s.object));
+}
+
+/** Manifests that HEAD keeps, newest first. */
+export function keptBy(head: Head): readonly HeadManifest[] {
+  return head.latest === null ? [] : [head.latest, ...head.retained];
+}

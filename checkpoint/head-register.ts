@@ -1,0 +1,104 @@
+import { MillraceError } from '../base/index.js';
+import type { BlobStore } from './blob-store.js';
+import { decodeHead, encodeHead, type Head } from './head.js';
+import { settleMove } from './head-protocol.js';
+
+/** The name of the one mutable value. */
+export const headName = 'HEAD';
+/** Tries of one move whose outcome is unknown. Waiting is a wrapper's business. */
+const attemptsMax = 5;
+
+export interface ReadHead {
+  readonly head: Head;
+  readonly version: string;
+}
+
+/** @throws MillraceError `STORE_UNAVAILABLE`, `HEAD_CORRUPT`, `HEAD_VERSION`. */
+export async function readHead(store: BlobStore): Promise<ReadHead | undefined> {
+  const value = await store.read(headName);
+  if (value === undefined) return undefined;
+  return { head: decodeHead(value.bytes, store.location), version: value.version };
+}
+
+/** HEAD as one process last saw it, and its moves. */
+export class HeadRegister {
+  readonly #store: BlobStore;
+  #current: ReadHead | undefined;
+  /** Of moves whose outcome is unknown: a HEAD that has one of these nonces was moved by nobody else. */
+  readonly #unknown = new Set<string>();
+
+  constructor(store: BlobStore) {
+    this.#store = store;
+  }
+
+  get head(): Head | undefined {
+    return this.#current?.head;
+  }
+
+  /** Whether HEAD, as last seen, is where a move of ours with an unknown outcome would have put it. */
+  get isOurUnknown(): boolean {
+    return this.head !== undefined && this.#unknown.has(this.head.nonce);
+  }
+
+  async refresh(): Promise<Head | undefined> {
+    this.#current = await readHead(this.#store);
+    return this.head;
+  }
+
+  /**
+   * Moves HEAD from where it was last seen. Trying again after an unknown outcome is safe: the expected version is the
+   * same, so the move happens at most once, and its nonce tells whether it was ours.
+   * @throws MillraceError `LEADER_FENCED` (fenced): somebody else moved it; `STORE_UNAVAILABLE`: it may have moved or may yet.
+   */
+  async move(head: Head): Promise<void> {
+    const bytes = encodeHead(head);
+    const expected = this.#current?.version;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        this.#current = { head, version: await this.#store.compareAndSet(headName, expected, bytes) };
+        return;
+      } catch (thrown) {
+        if (!isUncertain(thrown)) throw thrown;
+        const read = await readHead(this.#store).catch((readError: unknown) => {
+          if (!isUncertain(readError)) throw readError;
+          return 'unreadable' as const;
+        });
+        if (read !== 'unreadable') {
+          const outcome = settleMove(read && { nonce: read.head.nonce, version: read.version }, {
+            nonce: head.nonce,
+            expected,
+          });
+          if (outcome !== 'not moved') this.#current = read;
+          if (outcome === 'moved') return;
+          if (outcome === 'fenced') throw fenced(this.#store, head.epoch, read?.head.epoch ?? 0);
+        }
+        if (attempt < attemptsMax) continue;
+        this.#unknown.add(head.nonce);
+        throw new MillraceError(
+          'unavailable',
+          'STORE_UNAVAILABLE',
+          `it is unknown whether HEAD was moved, take over again to find out: ${(thrown as Error).message}`,
+          { cause: thrown },
+        );
+      }
+    }
+  }
+
+  /** A later move went through: earlier ones can happen no more. */
+  settled(): void {
+    this.#unknown.clear();
+  }
+}
+
+export function fenced(store: BlobStore, mine: number, current: number): MillraceError {
+  return new MillraceError(
+    'fenced',
+    'LEADER_FENCED',
+    `${store.location}: the leader of epoch ${mine} was replaced; HEAD is at epoch ${current}`,
+    { context: { epoch: mine, headEpoch: current } },
+  );
+}
+
+function isUncertain(thrown: unknown): boolean {
+  return thrown instanceof MillraceError && (thrown.code === 'CAS_CONFLICT' || thrown.code === 'STORE_UNAVAILABLE');
+}

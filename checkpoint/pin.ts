@@ -1,0 +1,57 @@
+import { MillraceError, type Random } from '../base/index.js';
+import type { BlobStore } from './blob-store.js';
+import { decodeManifest, encodeManifest } from './head.js';
+import { keptBy } from './head-protocol.js';
+import { readHead } from './head-register.js';
+import type { Manifest } from './manifest.js';
+
+/** Keeps one checkpoint's objects from being collected while somebody reads them, whatever becomes of HEAD. */
+export interface Pin {
+  /** `pins/<checkpointId>-<owner>-<nonce>`, the object it is. */
+  readonly name: string;
+  readonly manifest: Manifest;
+}
+
+/**
+ * Pins a checkpoint that HEAD keeps. The pin of a reader that died stays until someone removes it (`millrace checkpoints gc
+ * --unpin`): no clock tells the dead from the slow.
+ * `owner`, for people who look at pins: [A-Za-z0-9._-].
+ * @throws MillraceError `CHECKPOINT_NOT_FOUND` (invalid) when HEAD does not keep it (any more); `STORE_UNAVAILABLE`.
+ */
+export async function pin(store: BlobStore, manifest: Manifest, owner: string, random: Random): Promise<Pin> {
+  const { checkpointId } = manifest;
+  const name = `pins/${checkpointId}-${owner}-${random.nonce()}`;
+  await store.put(name, encodeManifest(manifest));
+  // Looked at after the pin is there: from now on a collector that sees this checkpoint gone also sees the pin.
+  const kept = await readHead(store);
+  const isKept = kept !== undefined && keptBy(kept.head).some((m) => m.checkpointId === checkpointId);
+  if (isKept) return { name, manifest };
+  await store.delete(name);
+  throw new MillraceError(
+    'invalid',
+    'CHECKPOINT_NOT_FOUND',
+    `${store.location}: checkpoint ${checkpointId} was given up before it could be pinned; read HEAD again`,
+    { context: { checkpointId } },
+  );
+}
+
+export function unpin(store: BlobStore, { name }: Pick<Pin, 'name'>): Promise<void> {
+  return store.delete(name);
+}
+
+/** All pins there are. @throws MillraceError `MANIFEST_CORRUPT`, `STORE_UNAVAILABLE`. */
+export async function readPins(store: BlobStore): Promise<Pin[]> {
+  const pins: Pin[] = [];
+  for (const name of await store.list('pins/')) {
+    let bytes: Uint8Array;
+    try {
+      bytes = await store.get(name);
+    } catch (thrown) {
+      // Removed since the listing.
+      if (thrown instanceof MillraceError && thrown.code === 'BLOB_NOT_FOUND') continue;
+      throw thrown;
+    }
+    pins.push({ name, manifest: decodeManifest(bytes, `${store.location}, ${name}`) });
+  }
+  return pins;
+}
