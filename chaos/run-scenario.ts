@@ -220,6 +220,8 @@ class ScenarioRun {
         restartsMax: RESTARTS_MAX,
         checkpointTimeoutMs,
         latest: store.latest,
+        // Simulated jobs are short: so that their segments are merged all the time.
+        compaction: { deltasMax: 2, overlayMax: 0.3, outputBytesMin: 256, outputBytesMax: 4096 },
         faults: { trimBeforeComplete: this.#mutant === 'trimBeforeComplete' },
       },
       this.#schedulers.at(-1) as SchedulerWatch,

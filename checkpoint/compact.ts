@@ -15,7 +15,7 @@ export interface CompactOptions {
   readonly random: Random;
   /** A single output no larger rides inside HEAD. Default 32 KiB. */
   readonly inlineBytesMax?: number;
-  /** Lets others work, now and then. */
+  /** Lets others work, now and then, and before each put. To give up, it throws. */
   breathe(): Promise<void>;
 }
 
@@ -49,6 +49,7 @@ export async function compact(store: BlobStore, plan: CompactionPlan, options: C
       outputs.push({ ...ref, object: '', inline: Buffer.from(bytes).toString('base64') });
       continue;
     }
+    await breathe();
     const object = segmentObjectName(epoch, checkpointId, host, random.nonce());
     await store.put(object, bytes);
     outputs.push({ ...ref, object });

@@ -15,7 +15,7 @@ export function headAfterTakeOver(head: Head | undefined, nonce: string): Head {
 
 /**
  * HEAD after a publication. `reserved` are the ids under which objects are being written that a later publication may bring
- * in for the first time (compactions): the publishing line stays at or below them.
+ * in for the first time (compactions): the publishing line stays at or below them. Nothing comes after a final checkpoint.
  */
 export function headAfterPublish(
   head: Head,
@@ -23,7 +23,7 @@ export function headAfterPublish(
   options: { readonly nonce: string; readonly retainedMax: number; readonly reserved: readonly number[] },
 ): Head {
   const retained = (head.latest === null ? [] : [head.latest, ...head.retained]).slice(0, options.retainedMax - 1);
-  const line = Math.min(manifest.checkpointId + 1, ...options.reserved);
+  const line = Math.min(manifest.checkpointId + 1, ...(manifest.final ? [] : options.reserved));
   return { epoch: head.epoch, nonce: options.nonce, line: Math.max(line, head.line), latest: manifest, retained };
 }
 

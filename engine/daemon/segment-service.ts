@@ -1,4 +1,4 @@
-import { type Clock, type Random, sleep } from '../../base/index.js';
+import { type Clock, MillraceError, type Random, sleep } from '../../base/index.js';
 import type { RpcPeer } from '../../base/rpc/index.js';
 import { type BlobStore, compact, readSegment, type SegmentHome } from '../../checkpoint/index.js';
 import {
@@ -23,6 +23,14 @@ export interface SegmentServiceOptions {
 /** Serves a host's segment home to its workers (hold, fetch) and to the scheduler (persist, compact, forget). */
 export function serveSegments(peer: RpcPeer, options: SegmentServiceOptions): void {
   const { home, store, host, clock, random } = options;
+  let stopped = false;
+  void peer.closed.then(() => {
+    stopped = true;
+  });
+  peer.serve(SERVICE.stopCompacting, () => {
+    stopped = true;
+    return undefined;
+  });
   peer.serve(SERVICE.hold, (body) => {
     const { task, attempt, checkpoint, bytes } = decodeHold(body);
     home.hold(task, attempt, checkpoint, bytes);
@@ -36,7 +44,10 @@ export function serveSegments(peer: RpcPeer, options: SegmentServiceOptions): vo
   peer.serve(SERVICE.compact, async (body) => {
     const { checkpoint, epoch, plan } = decodeCompact(body);
     // A merge shares this thread with everything else the daemon does: after each few milliseconds the others come first.
-    const breathe = () => sleep(clock, 1);
+    const breathe = async () => {
+      await sleep(clock, 1);
+      if (stopped) throw new MillraceError('closed', 'COMPACTION_STOPPED', 'nobody waits for this merge any more');
+    };
     return encodeCompacted(await compact(store, plan, { epoch, checkpointId: checkpoint, host, random, breathe }));
   });
   peer.serve(SERVICE.forget, (body) => {

@@ -11,5 +11,6 @@ export const SERVICE = {
   fetch: 'segments.fetch',
   persist: 'segments.persist',
   compact: 'segments.compact',
+  stopCompacting: 'segments.stopCompacting',
   forget: 'segments.forget',
 } as const;

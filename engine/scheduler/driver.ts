@@ -60,6 +60,7 @@ export class SchedulerDriver {
   #checkpointTimer: Timer | undefined;
   #slotTimer: Timer | undefined;
   #collecting: Promise<unknown> = Promise.resolve();
+  #compacting: Promise<unknown> = Promise.resolve();
 
   constructor(options: DriverOptions) {
     this.#options = options;
@@ -237,8 +238,10 @@ export class SchedulerDriver {
       const { checkpointId: checkpoint, epoch } = reservation;
       return decodeCompacted(await daemon.request(SERVICE.compact, encodeCompact({ checkpoint, epoch, plan })));
     };
+    const work = compacted();
+    this.#compacting = work.catch(() => {});
     this.#answer(
-      compacted(),
+      work,
       (outputs) => ({ kind: 'compacted', compaction, outputs }),
       (error) => {
         if (!this.#over) this.#options.logger.warn({ error: error.message }, 'merging old segments; to be tried again');
@@ -287,10 +290,10 @@ export class SchedulerDriver {
     }
   }
 
-  #collect(store: CheckpointStore): void {
+  #collect(store: CheckpointStore, how: { readonly thorough?: boolean } = {}): void {
     const { logger } = this.#options;
     this.#collecting = this.#collecting
-      .then(() => store.collect())
+      .then(() => store.collect(how))
       .catch((error) => logger.warn({ error: String(error) }, 'collecting old checkpoints'));
   }
 
@@ -337,9 +340,18 @@ export class SchedulerDriver {
     this.#over = true;
     this.#checkpointTimer?.cancel();
     this.#slotTimer?.cancel();
-    void this.#collecting.then(() =>
+    void this.#windUp().then(() =>
       this.#resolveEnded(error === undefined ? undefined : MillraceError.fromJSON(error)),
     );
+  }
+
+  /** A merge under way at the end is of use to nobody; what it has written goes, unless the daemon or the store is gone. */
+  async #windUp(): Promise<void> {
+    const { daemon, store } = this.#options;
+    if (this.#reservations.size > 0) daemon.notify(SERVICE.stopCompacting, new Uint8Array(0));
+    await Promise.all([this.#compacting, this.#collecting]);
+    this.#collect(store, { thorough: true });
+    await this.#collecting;
   }
 }
 

@@ -36,6 +36,7 @@ function worldOf(run: Run, before?: SimulatedWorld): SimulatedWorld {
     restartsMax: Number.MAX_SAFE_INTEGER,
     checkpointTimeoutMs: 1000,
     latest: before?.judge.head,
+    compaction: { deltasMax: 2, overlayMax: 0.3, outputBytesMin: 1, outputBytesMax: 100 },
   });
   const rows = Math.min(sourceRows, Math.floor(ROWS_HANDLED_MAX / handlingsPerRow(graph)));
   const kept = before === undefined ? {} : { before };
@@ -45,18 +46,21 @@ function worldOf(run: Run, before?: SimulatedWorld): SimulatedWorld {
 test('any job, any order of answers, any faults: the invariants hold and the job ends with each row committed once', () => {
   let restarts = 0;
   let published = 0;
+  let compactions = 0;
   fc.assert(
     fc.property(vertexPlans, fc.integer(), faults, fc.nat(200), fc.nat(1), (plans, seed, plan, rows, spare) => {
       const world = worldOf({ plans, seed, faults: plan, sourceRows: rows, spareSlots: spare });
       world.run(STEPS_MAX);
       restarts += world.judge.restarts;
       published += world.judge.published;
+      compactions += world.compactions;
     }),
     { numRuns: 150 },
   );
   // A simulation in which nothing happens proves nothing.
   assert.ok(restarts > 60, `only ${restarts} restarts`);
   assert.ok(published > 300, `only ${published} checkpoints`);
+  assert.ok(compactions > 100, `only ${compactions} merges`);
 });
 
 test('without faults nothing restarts', () => {

@@ -308,7 +308,8 @@ export class JobScheduler {
 
   /** One at a time, while nothing is more urgent: tasks write changes only, so their lists of segments grow. */
   #compact(): void {
-    if (this.#ended || this.#latest?.final === true) return;
+    // Nothing follows a final checkpoint that could bring a merge in.
+    if (this.#ended || this.#latest?.final === true || this.#pending?.manifest?.final === true) return;
     this.#effects.push(...this.#compactions.begin(this.#tasks.values()));
   }
 

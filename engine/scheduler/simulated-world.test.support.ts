@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { MillraceError, type Random, type SerializedError, seededRandom } from '../../base/index.js';
-import type { SegmentRef } from '../../checkpoint/index.js';
+import type { CompactionPlan, SegmentRef } from '../../checkpoint/index.js';
 import type { JobGraph, JobVertex } from '../graph/index.js';
 import type { TaskCommand, TaskDeployment } from '../runtime/index.js';
 import type { SchedulerEffect, SchedulerEvent } from './events.js';
@@ -56,6 +56,9 @@ export class SimulatedWorld {
   /** Prepares not yet carried out, in order per task; then answers on their way. */
   readonly #prepares: Prepare[] = [];
   readonly #answers: SchedulerEvent[] = [];
+  /** Merges whose names are reserved. */
+  readonly #compacting = new Set<number>();
+  compactions = 0;
   readonly #held = new Map<string, StateDelta>();
   readonly #stored: Map<string, StateDelta>;
   readonly #failing = { persist: 0, publish: 0, prepare: 0 };
@@ -282,6 +285,11 @@ export class SimulatedWorld {
         return;
       case 'persist':
         return this.#persist(effect.checkpoint, effect.tasks);
+      case 'compact':
+        return this.#compact(effect.compaction, effect.plan);
+      case 'compactionOver':
+        assert.ok(this.#compacting.delete(effect.compaction), `merge ${effect.compaction} is over twice`);
+        return;
       case 'publish': {
         const checkpoint = effect.manifest.checkpointId;
         if (this.#failing.publish-- > 0) {
@@ -314,6 +322,22 @@ export class SimulatedWorld {
       case 'ended':
         this.#ended = { error: effect.error };
     }
+  }
+
+  /** Now and then it fails; its answer comes some time, or after everything else. */
+  #compact(compaction: number, plan: CompactionPlan): void {
+    this.#compacting.add(compaction);
+    if (this.#random.chance(0.2)) return void this.#answers.push({ kind: 'compactFailed', compaction });
+    const deltas = plan.inputs.map(({ object }) => this.#stored.get(object) as StateDelta);
+    const from = Math.min(...deltas.map((delta) => delta.from));
+    let rows: readonly string[] = [];
+    for (const delta of deltas) rows = [...rows.slice(0, delta.from - from), ...delta.rows];
+    const object = `${this.#jobId}/merged/${compaction}`;
+    this.#stored.set(object, { from, rows, full: plan.full });
+    const fixed = { offset: 0, indexBytes: 0, checksum: '1'.repeat(16), first: 0, last: 127, deltas: 2 };
+    const outputs = [{ ...fixed, object, length: rows.length, full: plan.full }];
+    this.compactions++;
+    this.#answers.push({ kind: 'compacted', compaction, outputs });
   }
 
   #persist(checkpoint: number, tasks: readonly { readonly task: string; readonly attempt: number }[]): void {
