@@ -1,4 +1,4 @@
-import { checksumHex, MillraceError, xxh64 } from '../base/index.js';
+import { openEnvelope, sealEnvelope } from './envelope.js';
 import type { Manifest, SegmentRef } from './manifest.js';
 
 /** The format written by this version. */
@@ -52,14 +52,16 @@ export function encodeHead(head: Head): Uint8Array {
       : { ...manifest, tasks: manifest.tasks.map((task) => ({ ...task, segments: task.segments.map(positionOf) })) };
   const latest = head.latest === null ? null : pack(head.latest);
   const retained = head.retained.map(pack);
-  return encode('head', { ...head, latest, retained, segments });
+  return sealEnvelope('head', headFormat, { ...head, latest, retained, segments });
 }
 
 /**
  * @throws MillraceError `HEAD_VERSION` (invalid) naming both versions when another one wrote it; `HEAD_CORRUPT` (corrupt).
  */
 export function decodeHead(bytes: Uint8Array, location: string): Head {
-  const { segments, ...head } = decode('head', bytes, location) as Head & { readonly segments: readonly SegmentRef[] };
+  const { segments, ...head } = openEnvelope('head', headFormat, bytes, location) as Head & {
+    readonly segments: readonly SegmentRef[];
+  };
   const unpack = (manifest: HeadManifest): HeadManifest =>
     isMoved(manifest)
       ? manifest
@@ -75,45 +77,10 @@ export function decodeHead(bytes: Uint8Array, location: string): Head {
 
 /** The same envelope, `millrace-manifest 2 ...`, for a manifest outside HEAD. */
 export function encodeManifest(manifest: Manifest): Uint8Array {
-  return encode('manifest', manifest);
+  return sealEnvelope('manifest', headFormat, manifest);
 }
 
 /** @throws MillraceError `MANIFEST_VERSION` (invalid), `MANIFEST_CORRUPT` (corrupt). */
 export function decodeManifest(bytes: Uint8Array, location: string): Manifest {
-  return decode('manifest', bytes, location) as Manifest;
-}
-function encode(kind: 'head' | 'manifest', value: object): Uint8Array {
-  const json = Buffer.from(JSON.stringify(value), 'utf8');
-  const line = `millrace-${kind} ${headFormat} ${checksumHex(xxh64(json))}\n`;
-  return Buffer.concat([Buffer.from(line, 'utf8'), json, Buffer.from('\n')]);
-}
-
-function decode(kind: 'head' | 'manifest', bytes: Uint8Array, location: string): unknown {
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const damaged = (why: string, cause?: unknown) =>
-    new MillraceError('corrupt', `${kind.toUpperCase()}_CORRUPT`, `${location}: the ${kind} is damaged (${why})`, {
-      cause,
-      context: { location },
-    });
-  const lineEnd = text.indexOf(10);
-  const line = /^millrace-(head|manifest) (\d{1,9}) ([0-9a-f]{16})$/.exec(
-    text.subarray(0, Math.max(0, lineEnd)).toString(),
-  );
-  if (line === null || line[1] !== kind) throw damaged('no header line');
-  if (Number(line[2]) !== headFormat) {
-    throw new MillraceError(
-      'invalid',
-      `${kind.toUpperCase()}_VERSION`,
-      `${location}: the ${kind} has format ${line[2]}, this version of Millrace reads format ${headFormat}`,
-      { context: { location, found: Number(line[2]), supported: headFormat } },
-    );
-  }
-  if (text[text.length - 1] !== 10) throw damaged('cut short');
-  const json = text.subarray(lineEnd + 1, text.length - 1);
-  if (checksumHex(xxh64(json)) !== line[3]) throw damaged('checksum');
-  try {
-    return JSON.parse(json.toString('utf8'));
-  } catch (thrown) {
-    throw damaged('not JSON', thrown);
-  }
+  return openEnvelope('manifest', headFormat, bytes, location) as Manifest;
 }
