@@ -39,6 +39,7 @@ export { headName, readHead } from './head-register.js';
 export type { Manifest, SegmentRef, TaskSnapshot } from './manifest.js';
 export { MemoryBlobStore } from './memory-blob-store.js';
 export { type MergeOptions, mergeSegments } from './merge-segments.js';
+export { type OpenBlobStoreOptions, openBlobStore, parseBlobStoreUrl } from './open-blob-store.js';
 export { type Pin, pin, readPins, unpin } from './pin.js';
 export {
   applyCompaction,
@@ -48,6 +49,9 @@ export {
   planCompaction,
 } from './plan-compaction.js';
 export { defaultRetrySettings, RetryingBlobStore, type RetrySettings } from './retrying-blob-store.js';
+export { S3BlobStore, type S3BlobStoreOptions, type UnfinishedUpload } from './s3-blob-store.js';
+export type { S3Credentials, S3Server } from './s3-connection.js';
+export { defaultS3Settings, type S3Settings } from './s3-settings.js';
 export { SegmentBuilder, type SegmentBytes } from './segment-builder.js';
 export { compareBytes, SegmentReader, SegmentWriter, segmentCorrupt } from './segment-bytes.js';
 export { SegmentCursor } from './segment-cursor.js';
@@ -60,4 +64,5 @@ export {
   segmentVersion,
 } from './segment-format.js';
 export { SegmentHome, type SegmentHomeOptions, type SegmentOwner } from './segment-home.js';
+export { type ProbedStore, probeConditions } from './store-probe.js';
 export { describeSegment, LoadedSegment, readSegment, StoredSegment } from './stored-segment.js';
