@@ -36,7 +36,7 @@ export const SUITES: readonly SuiteEntry[] = [
   },
   {
     name: 'checkpoint',
-    describe: 'publishing a checkpoint into a directory',
+    describe: 'what a checkpoint writes, how long it takes, what merging costs, first read of a restore',
     load: async () => (await import('./suites/checkpoint.js')).checkpoint,
   },
   {
