@@ -150,6 +150,19 @@ describe('checkpoint store', () => {
     deepEqual(single.checkpointIds, [2]);
   });
 
+  it('inline segments are no reason to move manifests out of HEAD', async () => {
+    const store = new FaultyStore(new MemoryBlobStore());
+    const leader = await open(store, 2, 2000);
+    const epoch = await leader.takeOver();
+    const bytes = segmentOf([{ keyGroup: 1, key: 'k', value: 'v'.repeat(5000) }]);
+    const inline = Buffer.from(bytes).toString('base64');
+    const ref = { ...describeSegment(bytes), object: '', offset: 0, deltas: 1, inline };
+    store.requests = [];
+    for (const id of [1, 2, 3]) await leader.publish(manifest(epoch, id, [ref]));
+    deepEqual(store.requests, ['cas', 'cas', 'cas']);
+    deepEqual(entriesOf(await (await open(store)).readSegment(ref))[0]?.value, 'v'.repeat(5000));
+  });
+
   it('keeps the newest few, each readable by another process', async () => {
     const store = new MemoryBlobStore();
     const leader = await open(store);

@@ -17,7 +17,7 @@ export interface CheckpointStoreOptions {
   readonly logger: Logger;
   /** Complete checkpoints that are kept, the newest included. Default 3. */
   readonly retained?: number;
-  /** Manifests move out of HEAD, oldest first, while it is larger than this. Default 256 KiB. */
+  /** Manifests move out of HEAD, oldest first, while it is larger than this without inline segments. Default 256 KiB. */
   readonly headBytesMax?: number;
 }
 
@@ -242,7 +242,11 @@ export class CheckpointStore {
   async #shrunk(head: Head, checkpointId: number): Promise<Head> {
     const kept = [...keptBy(head)];
     let shrunk = head;
-    for (let at = kept.length - 1; at >= 0 && encodeHead(shrunk).length > this.#headBytesMax; at--) {
+    for (
+      let at = kept.length - 1;
+      at >= 0 && encodeHead(shrunk).length - inlineBytesOf(shrunk) > this.#headBytesMax;
+      at--
+    ) {
       const manifest = kept[at] as HeadManifest;
       if (isMoved(manifest)) continue;
       const object = manifestObjectName(head.epoch, checkpointId, this.#random.nonce());
@@ -345,4 +349,16 @@ export class CheckpointStore {
       { context: { checkpointId } },
     );
   }
+}
+
+/** They stay wherever a manifest is, so they are no reason to move it. */
+function inlineBytesOf(head: Head): number {
+  const inline = new Map<string, number>();
+  for (const kept of keptBy(head)) {
+    if (isMoved(kept)) continue;
+    for (const { segments } of kept.tasks) {
+      for (const ref of segments) if (ref.inline !== undefined) inline.set(ref.checksum, ref.inline.length);
+    }
+  }
+  return [...inline.values()].reduce((sum, bytes) => sum + bytes, 0);
 }

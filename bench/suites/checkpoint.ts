@@ -67,13 +67,11 @@ async function churn(context: SuiteContext): Promise<void> {
   let merged = 0;
   for (let i = 0; i < rounds; i++) {
     if (i % 100 === 0) context.progress(`checkpoint.compaction, ${i} of ${rounds}`);
-    store.reset();
-    const reservation = await job.merge();
-    merged += store.counts.put.bytesWritten;
     changed += job.change(0.01);
     await job.complete();
-    reservation?.release();
+    store.reset();
     await job.settle();
+    merged += store.counts.put.bytesWritten;
   }
   const goal = (reach: number, aim: number): Goal => ({ of: 'value', reach, aim, atMost: true });
   row(context, { name: 'checkpoint.compaction', unit: 'x', goal: goal(4, 2) }, [merged / changed]);
@@ -103,7 +101,7 @@ async function remote(context: SuiteContext): Promise<void> {
     await job.complete();
     const times: number[] = [];
     const requests: number[] = [];
-    for (let i = 0; i < size(context, 12, 2); i++) {
+    for (let i = 0; i < size(context, 20, 2); i++) {
       job.change(share[which]);
       store.reset();
       times.push((await secondsOf(() => job.complete())) * 1000);

@@ -80,6 +80,7 @@ export class SyntheticJob {
   readonly #state: SyntheticState;
   readonly #segments: SegmentRef[][];
   #checkpointId = 0;
+  #merged: Reservation | undefined;
 
   private constructor(store: BlobStore, state: SyntheticState, hosts: number, checkpoints: CheckpointStore) {
     this.#store = store;
@@ -128,14 +129,15 @@ export class SyntheticJob {
     await this.checkpoints.publish(manifest);
   }
 
-  /** What runs between checkpoints: hosts let go, dead objects go. */
+  /** What runs between checkpoints: hosts let go, dead objects go, and what is due is merged; the next one brings it in. */
   async settle(): Promise<void> {
     for (const home of this.#homes) home.completed(this.#checkpointId, this.checkpoints.epoch);
     await this.checkpoints.collect();
+    this.#merged?.release();
+    this.#merged = await this.#merge();
   }
 
-  /** Merges whatever is due; the next checkpoint brings it in. @returns whether something was. */
-  async merge(): Promise<Reservation | undefined> {
+  async #merge(): Promise<Reservation | undefined> {
     let reservation: Reservation | undefined;
     for (const [i, segments] of this.#segments.entries()) {
       const plan = planCompaction(segments);
