@@ -71,7 +71,7 @@ describe('HEAD', () => {
     nonce: 'ab',
     line: 10,
     latest: manifest(3, 9),
-    retained: [{ checkpointId: 8, object: 'manifests/x' }],
+    retained: [{ checkpointId: 8, epoch: 3, object: 'manifests/x' }],
   };
 
   it('survives the trip, with a header line that can be read by eye', () => {

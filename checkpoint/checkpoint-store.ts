@@ -1,9 +1,18 @@
 import { type Logger, MillraceError, type Random } from '../base/index.js';
 import { manifestObjectName } from './blob-name.js';
 import type { BlobStore } from './blob-store.js';
-import { collectGarbage, type Garbage, markedBy, readManifest } from './collect-garbage.js';
+import { collectGarbage, type Garbage, keptManifests, readManifest } from './collect-garbage.js';
 import { encodeHead, encodeManifest, type Head, type HeadManifest, isMoved } from './head.js';
-import { deadReferences, headAfterPublish, headAfterTakeOver, keptBy, objectsOf } from './head-protocol.js';
+import {
+  canFollow,
+  deadReferences,
+  headAfterPublish,
+  headAfterTakeOver,
+  keptBy,
+  markedBy,
+  objectsOf,
+  reservationId,
+} from './head-protocol.js';
 import { fenced, HeadRegister } from './head-register.js';
 import type { Manifest, SegmentRef } from './manifest.js';
 import { readSegment } from './stored-segment.js';
@@ -50,7 +59,7 @@ export class CheckpointStore {
   readonly #reservations = new Set<Reservation>();
   /** Manifests outside HEAD, by object: they are immutable. */
   readonly #manifests = new Map<string, Manifest>();
-  /** Objects that left HEAD and are not deleted yet. */
+  /** Objects that left HEAD, or were found pending, and are not deleted yet. */
   #dropped = new Set<string>();
   /** Whether the store was searched for garbage since this leadership began (or since it was opened). */
   #swept = false;
@@ -143,7 +152,7 @@ export class CheckpointStore {
     const head = this.#leadingHead('reserve a name');
     const reservation = {
       epoch: head.epoch,
-      checkpointId: Math.max(this.#highestId, this.#latest?.checkpointId ?? 0) + 1,
+      checkpointId: reservationId(this.#latest, this.#highestId),
       release: () => void this.#reservations.delete(reservation),
     };
     this.#reservations.add(reservation);
@@ -159,11 +168,11 @@ export class CheckpointStore {
     const { checkpointId } = manifest;
     const head = this.#leadingHead(`publish checkpoint ${checkpointId}`);
     if (manifest.epoch !== head.epoch) throw fenced(this.#store, manifest.epoch, head.epoch);
-    if (this.#latest !== undefined && checkpointId <= this.#latest.checkpointId) {
+    if (!canFollow(this.#latest, checkpointId)) {
       throw new MillraceError(
         'invalid',
         'CHECKPOINT_ORDER',
-        `checkpoint ${checkpointId} cannot follow checkpoint ${this.#latest.checkpointId}`,
+        `checkpoint ${checkpointId} cannot follow checkpoint ${this.#latest?.checkpointId}`,
       );
     }
     await this.#refuseDeadReferences(manifest, head);
@@ -196,7 +205,7 @@ export class CheckpointStore {
   }
 
   /**
-   * Deletes what has left HEAD since the last time; `thorough` (default: the first time) also looks for what others left
+   * Deletes what has left HEAD and is dead; `thorough` (default: the first time) also looks for what others left
    * behind (aborted checkpoints, dead processes), which lists the store. See `collectGarbage`.
    */
   async collect(options: { readonly thorough?: boolean } = {}): Promise<Garbage> {
@@ -207,6 +216,9 @@ export class CheckpointStore {
     this.#swept = true;
     try {
       const garbage = await collectGarbage(this.#store, thorough ? {} : { candidates: [...dropped] });
+      // What a reservation or a pin still keeps is looked at again next time.
+      const deleted = new Set(garbage.objects);
+      for (const name of [...dropped, ...garbage.pending]) if (!deleted.has(name)) this.#dropped.add(name);
       const { length } = garbage.objects;
       if (length > 0) this.#logger.debug({ deleted: length }, 'collected dead checkpoint objects');
       return garbage;
@@ -228,7 +240,7 @@ export class CheckpointStore {
     // Nearly always nothing but what the checkpoint before has, and new names.
     const before = new Set(this.#latest === undefined ? [] : objectsOf(this.#latest));
     if (deadReferences(manifest, head, before).length === 0) return;
-    const [first] = deadReferences(manifest, head, await markedBy(this.#store, head));
+    const [first] = deadReferences(manifest, head, markedBy(head, await keptManifests(this.#store, head)));
     if (first === undefined) return;
     throw new MillraceError(
       'invalid',
@@ -252,7 +264,7 @@ export class CheckpointStore {
       const object = manifestObjectName(head.epoch, checkpointId, this.#random.nonce());
       await this.#store.put(object, encodeManifest(manifest));
       this.#manifests.set(object, manifest);
-      kept[at] = { checkpointId: manifest.checkpointId, object };
+      kept[at] = { checkpointId: manifest.checkpointId, epoch: manifest.epoch, object };
       shrunk = { ...head, latest: kept[0] ?? null, retained: kept.slice(1) };
     }
     return shrunk;
@@ -262,14 +274,8 @@ export class CheckpointStore {
   async #noteDropped(before: Head): Promise<void> {
     const now = this.#register.head;
     if (now === undefined) return;
-    const names = async (head: Head) => {
-      const found = new Set<string>();
-      for (const kept of keptBy(head)) {
-        if (isMoved(kept)) found.add(kept.object);
-        for (const name of objectsOf(await this.#readManifest(kept))) found.add(name);
-      }
-      return found;
-    };
+    const names = async (head: Head) =>
+      markedBy(head, await Promise.all(keptBy(head).map((kept) => this.#readManifest(kept))));
     try {
       const kept = await names(now);
       for (const name of await names(before)) if (!kept.has(name)) this.#dropped.add(name);
@@ -286,7 +292,7 @@ export class CheckpointStore {
     this.#reservations.clear();
     for (let attempt = 0; attempt < takeOversMax; attempt++) {
       const head = await this.#refresh();
-      if (onlyIn !== undefined && this.epoch !== onlyIn && !this.#register.isOurUnknown) {
+      if (onlyIn !== undefined && !this.#register.canRegain(onlyIn)) {
         throw fenced(this.#store, onlyIn, this.epoch);
       }
       try {
@@ -297,10 +303,10 @@ export class CheckpointStore {
         throw thrown;
       }
       this.#register.settled();
-      this.#leading = true;
       this.#highestId = 0;
       this.#swept = false;
       this.#latest = await this.#latestOf(this.#register.head);
+      this.#leading = true;
       this.#logger.info({ epoch: this.epoch, checkpointId: this.latest?.checkpointId ?? 0 }, `${what}: leading`);
       return this.epoch;
     }
@@ -321,9 +327,18 @@ export class CheckpointStore {
   }
 
   async #refresh(): Promise<Head | undefined> {
-    const head = await this.#register.refresh();
-    this.#latest = await this.#latestOf(head);
-    return head;
+    for (let missing: string | undefined; ; ) {
+      const head = await this.#register.refresh();
+      try {
+        this.#latest = await this.#latestOf(head);
+        return head;
+      } catch (thrown) {
+        // HEAD has moved on since, and a collector was quicker than we: look again, but never twice at the same.
+        const isGone = thrown instanceof MillraceError && thrown.code === 'BLOB_NOT_FOUND';
+        if (!isGone || head?.nonce === missing) throw thrown;
+        missing = head?.nonce;
+      }
+    }
   }
 
   async #latestOf(head: Head | undefined): Promise<Manifest | undefined> {

@@ -1,7 +1,7 @@
 import type { BlobStore } from './blob-store.js';
 import type { Head, HeadManifest } from './head.js';
 import { decodeManifest, isMoved } from './head.js';
-import { collectable, keptBy, objectsOf } from './head-protocol.js';
+import { collectable, keptBy, markedBy, objectsOf } from './head-protocol.js';
 import { readHead } from './head-register.js';
 import type { Manifest } from './manifest.js';
 import { readPins } from './pin.js';
@@ -30,7 +30,8 @@ export async function collectGarbage(
 ): Promise<Garbage> {
   const read = await readHead(store);
   if (read === undefined) return { objects: [], pending: [] };
-  const marked = await markedBy(store, read.head);
+  const marked = markedBy(read.head, await keptManifests(store, read.head));
+  for (const pin of await readPins(store)) for (const name of objectsOf(pin.manifest)) marked.add(name);
   const names = options.candidates ?? [...(await store.list('manifests/')), ...(await store.list('segments/'))];
   const objects = collectable(names, read.head, marked);
   const dead = new Set(objects);
@@ -44,15 +45,11 @@ export async function collectGarbage(
   return { objects, pending };
 }
 
-/** Names of all objects that kept and pinned checkpoints need. */
-export async function markedBy(store: BlobStore, head: Head): Promise<Set<string>> {
-  const marked = new Set<string>();
-  for (const kept of keptBy(head)) {
-    if (isMoved(kept)) marked.add(kept.object);
-    for (const name of objectsOf(await readManifest(store, kept))) marked.add(name);
-  }
-  for (const pin of await readPins(store)) for (const name of objectsOf(pin.manifest)) marked.add(name);
-  return marked;
+/** @throws MillraceError as `readManifest`. */
+export async function keptManifests(store: BlobStore, head: Head): Promise<Manifest[]> {
+  const manifests: Manifest[] = [];
+  for (const kept of keptBy(head)) manifests.push(await readManifest(store, kept));
+  return manifests;
 }
 
 /** @throws MillraceError `MANIFEST_CORRUPT` (corrupt), `MANIFEST_VERSION`, `STORE_UNAVAILABLE`. */

@@ -1,5 +1,5 @@
 import { parseObjectName } from './blob-name.js';
-import type { Head, HeadManifest } from './head.js';
+import { type Head, type HeadManifest, isMoved } from './head.js';
 import type { Manifest } from './manifest.js';
 
 /*
@@ -54,9 +54,41 @@ export function collectable(names: readonly string[], head: Head, marked: Readon
   return names.filter((name) => !marked.has(name) && isDead(name, head));
 }
 
-/** Objects of a manifest to be published that the collector may have deleted: dead, and held by no kept checkpoint. */
+/**
+ * Objects of a manifest to be published that the collector may have deleted: dead, and marked by no kept checkpoint. A pin
+ * is no reason here: it may be gone, or turn out to have come too late, before this publication moves HEAD.
+ */
 export function deadReferences(manifest: Manifest, head: Head, marked: ReadonlySet<string>): string[] {
   return collectable(objectsOf(manifest), head, marked);
+}
+
+/**
+ * The id after which objects are named that a later publication may bring in: above the newest checkpoint, and above every
+ * publication begun, the line of which was drawn without knowing of this reservation.
+ */
+export function reservationId(latest: Pick<HeadManifest, 'checkpointId'> | undefined, begunId: number): number {
+  return Math.max(begunId, latest?.checkpointId ?? 0) + 1;
+}
+
+/** Whether a checkpoint may follow: ids only grow, from the one that HEAD goes on from. */
+export function canFollow(latest: Pick<HeadManifest, 'checkpointId'> | undefined, checkpointId: number): boolean {
+  return latest === undefined || checkpointId > latest.checkpointId;
+}
+
+/** Whether the leader of `epoch` may take over again, as if nobody had come between: nobody has, or it was itself. */
+export function canRegain(head: Head | undefined, epoch: number, ourUnknown: ReadonlySet<string>): boolean {
+  return (head?.epoch ?? 0) === epoch || (head !== undefined && ourUnknown.has(head.nonce));
+}
+
+/** Whether HEAD keeps this very checkpoint: another may have its id, since a reset or a rollback. */
+export function keeps(head: Head, { checkpointId, epoch }: Manifest): boolean {
+  return keptBy(head).some((kept) => kept.checkpointId === checkpointId && kept.epoch === epoch);
+}
+
+/** Objects that HEAD marks: what its manifests need, and those of them that stand outside it. `manifests`: all, read. */
+export function markedBy(head: Head, manifests: readonly Manifest[]): Set<string> {
+  const moved = keptBy(head).flatMap((kept) => (isMoved(kept) ? [kept.object] : []));
+  return new Set([...moved, ...manifests.flatMap(objectsOf)]);
 }
 
 /** Names of the objects a manifest needs. */

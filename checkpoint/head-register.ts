@@ -1,7 +1,7 @@
 import { MillraceError } from '../base/index.js';
 import type { BlobStore } from './blob-store.js';
 import { decodeHead, encodeHead, type Head } from './head.js';
-import { settleMove } from './head-protocol.js';
+import { canRegain, settleMove } from './head-protocol.js';
 
 /** The name of the one mutable value. */
 export const headName = 'HEAD';
@@ -35,9 +35,9 @@ export class HeadRegister {
     return this.#current?.head;
   }
 
-  /** Whether HEAD, as last seen, is where a move of ours with an unknown outcome would have put it. */
-  get isOurUnknown(): boolean {
-    return this.head !== undefined && this.#unknown.has(this.head.nonce);
+  /** Whether HEAD, as last seen, is of this epoch, or is where a move of ours with an unknown outcome would have put it. */
+  canRegain(epoch: number): boolean {
+    return canRegain(this.head, epoch, this.#unknown);
   }
 
   async refresh(): Promise<Head | undefined> {
@@ -56,9 +56,12 @@ export class HeadRegister {
     for (let attempt = 1; ; attempt++) {
       try {
         this.#current = { head, version: await this.#store.compareAndSet(headName, expected, bytes) };
+        this.#unknown.delete(head.nonce);
         return;
       } catch (thrown) {
         if (!isUncertain(thrown)) throw thrown;
+        // From here on, whatever else goes wrong.
+        this.#unknown.add(head.nonce);
         const read = await readHead(this.#store).catch((readError: unknown) => {
           if (!isUncertain(readError)) throw readError;
           return 'unreadable' as const;
@@ -69,11 +72,11 @@ export class HeadRegister {
             expected,
           });
           if (outcome !== 'not moved') this.#current = read;
+          if (outcome === 'moved') this.#unknown.delete(head.nonce);
           if (outcome === 'moved') return;
           if (outcome === 'fenced') throw fenced(this.#store, head.epoch, read?.head.epoch ?? 0);
         }
         if (attempt < attemptsMax) continue;
-        this.#unknown.add(head.nonce);
         throw new MillraceError(
           'unavailable',
           'STORE_UNAVAILABLE',

@@ -23,6 +23,8 @@ export type HeadManifest = Manifest | MovedManifest;
 
 export interface MovedManifest {
   readonly checkpointId: number;
+  /** Of the manifest: ids alone begin anew after a reset or a rollback. */
+  readonly epoch: number;
   readonly object: string;
 }
 

@@ -1,7 +1,7 @@
 import { MillraceError, type Random } from '../base/index.js';
 import type { BlobStore } from './blob-store.js';
 import { decodeManifest, encodeManifest } from './head.js';
-import { keptBy } from './head-protocol.js';
+import { keeps } from './head-protocol.js';
 import { readHead } from './head-register.js';
 import type { Manifest } from './manifest.js';
 
@@ -23,9 +23,8 @@ export async function pin(store: BlobStore, manifest: Manifest, owner: string, r
   const name = `pins/${checkpointId}-${owner}-${random.nonce()}`;
   await store.put(name, encodeManifest(manifest));
   // Looked at after the pin is there: from now on a collector that sees this checkpoint gone also sees the pin.
-  const kept = await readHead(store);
-  const isKept = kept !== undefined && keptBy(kept.head).some((m) => m.checkpointId === checkpointId);
-  if (isKept) return { name, manifest };
+  const read = await readHead(store);
+  if (read !== undefined && keeps(read.head, manifest)) return { name, manifest };
   await store.delete(name);
   throw new MillraceError(
     'invalid',
