@@ -201,7 +201,7 @@ class ScenarioRun {
     await untilAvailable(() => store.takeOver());
     const cluster = await Cluster.start({
       folders: { runId: this.#runId, path: '/run', memory: '/shm', socket: (name) => `unix:/run/${name}.sock` },
-      checkpoints: CHECKPOINTS,
+      checkpoints: { url: CHECKPOINTS },
       workers,
       slots,
       shuffle,

@@ -192,7 +192,7 @@ async function openDaemon(
       hostname()
         .replace(/[^A-Za-z0-9_-]/g, '_')
         .slice(0, 60) || 'host',
-    checkpoints: flags.dataDir === undefined ? join(folders.path, 'data') : resolve(flags.dataDir),
+    checkpoints: { url: flags.dataDir === undefined ? join(folders.path, 'data') : resolve(flags.dataDir) },
     shuffle: flags.shuffle,
     memoryFolder: memory,
     runFolders: [],
@@ -239,7 +239,7 @@ function announce(daemon: Daemon, settings: DaemonSettings, tokenFile: string): 
           `front door: ${door.implementation === 'uws' ? 'uWebSockets.js' : 'node:http and ws'}`,
         ]),
     `token file: ${tokenFile}`,
-    `state segments: ${settings.checkpoints}`,
+    `state segments: ${settings.checkpoints.url}`,
     `buffers: ${settings.memoryFolder ?? 'memory of this process'}`,
     `spilled buffers: ${settings.spillFolders?.join(', ')}`,
     'ready',

@@ -6,7 +6,7 @@ import { readJsonLines } from '../connectors/index.js';
 import { compareLines, expectedFlights } from '../examples/index.js';
 import { JobRun } from './job-run.js';
 import { openProgress, type Progress } from './progress.js';
-import type { ClusterFlags } from './run-options.js';
+import { type ClusterFlags, checkpointPlace } from './run-options.js';
 
 /** What `npm start -- --json` prints. */
 export interface FlightsResult {
@@ -67,6 +67,9 @@ export class FlightsDemo {
       slots: flags.slots,
       shuffle: flags.shuffle,
       stateDir: flags.stateDir === undefined ? undefined : resolve(flags.stateDir),
+      checkpointPlace: checkpointPlace(flags),
+      // Its output is in a temporary folder, so there is nothing to go on with.
+      fresh: flags.stateDir === undefined,
       checkpointIntervalMs: flags.checkpointIntervalMs,
       memoryDir: flags.shmDir,
       logLevel: flags.logLevel,

@@ -4,15 +4,16 @@ import { join } from 'node:path';
 import {
   type Logger,
   type LogLevel,
-  type MillraceError,
+  MillraceError,
   nodeDisk,
   probeMappedAtomics,
   stderrLogger,
   systemClock,
   systemRandom,
 } from '../../base/index.js';
-import { CheckpointStore, DirectoryBlobStore } from '../../checkpoint/index.js';
+import { CheckpointStore } from '../../checkpoint/index.js';
 import type { JobParams } from '../api/index.js';
+import { type CheckpointPlace, type OpenedCheckpoints, openCheckpointPlace } from '../daemon/index.js';
 import { type JobGraph, taskName } from '../graph/index.js';
 import {
   isShuffleModule,
@@ -37,6 +38,10 @@ export interface JobRunOptions {
   readonly shuffle: ShuffleKind;
   /** Undefined: a folder of the run's own, gone with it. */
   readonly stateDir: string | undefined;
+  /** Instead of the state directory's folder. */
+  readonly checkpointPlace?: Partial<CheckpointPlace>;
+  /** Checkpoints of this job that are there are forgotten. */
+  readonly fresh?: boolean;
   readonly checkpointIntervalMs: number;
   /** Where mapped regions go; undefined for the machine's memory-backed folder. */
   readonly memoryDir: string | undefined;
@@ -77,6 +82,9 @@ const SLOT_WAIT_MS = 10_000;
 /** A full disk is given this many checkpoints, and HEAD this long, before the run ends with the reason. */
 const STORE_FAILURES_MAX = 10;
 const STORE_WAIT_MS = 20_000;
+/** An object store may be away for minutes; the job runs on meanwhile. */
+const REMOTE_WAIT_MS = 600_000;
+const REMOTE_FAILURES_MAX = 30;
 
 /** One embedded run of a job: its folders, its cluster of processes, its scheduler. Made by `start`, ended by `close`. */
 export class JobRun {
@@ -84,6 +92,7 @@ export class JobRun {
   /** Undefined for a fresh start. */
   readonly resumed: Resumed | undefined;
   readonly #folders: RunFolders;
+  readonly #closeStore: () => void;
   readonly #state: StateFolder | undefined;
   readonly #cluster: Cluster;
   readonly #rowsBefore: number;
@@ -101,6 +110,7 @@ export class JobRun {
     readonly folders: RunFolders;
     readonly state: StateFolder | undefined;
     readonly store: CheckpointStore;
+    readonly closeStore: () => void;
     readonly cluster: Cluster;
     readonly options: JobRunOptions;
     readonly logger: Logger;
@@ -112,6 +122,7 @@ export class JobRun {
     this.#folders = folders;
     this.#state = state;
     this.#store = store;
+    this.#closeStore = parts.closeStore;
     const { latest } = store;
     this.resumed = latest === undefined ? undefined : { checkpoint: latest.checkpointId, finished: latest.final };
     this.#cluster = cluster;
@@ -124,7 +135,7 @@ export class JobRun {
       restartsMax: RESTARTS_MAX,
       exceptionsMax: EXCEPTIONS_MAX,
       checkpointTimeoutMs: CHECKPOINT_TIMEOUT_MS,
-      storeFailuresMax: STORE_FAILURES_MAX,
+      storeFailuresMax: isRemote(options) ? REMOTE_FAILURES_MAX : STORE_FAILURES_MAX,
       latest: store.latest,
     });
     this.#driver = new SchedulerDriver({
@@ -136,7 +147,7 @@ export class JobRun {
       store,
       checkpointIntervalMs: options.checkpointIntervalMs,
       slotWaitMs: SLOT_WAIT_MS,
-      storeWaitMs: STORE_WAIT_MS,
+      storeWaitMs: isRemote(options) ? REMOTE_WAIT_MS : STORE_WAIT_MS,
       observe: (note) => this.#observe(note),
     });
     void this.#driver.ended.then(() => this.#statistics.ended());
@@ -154,6 +165,7 @@ export class JobRun {
     // While the job is bundled; it has a process of its own, which must be gone before the folders are.
     const probing = whyNotMapped(options, folders);
     let state: StateFolder | undefined;
+    let opened: OpenedCheckpoints | undefined;
     let cluster: Cluster | undefined;
     try {
       const planned = await planFile(options, folders.path);
@@ -165,14 +177,16 @@ export class JobRun {
           ? undefined
           : StateFolder.claim(options.stateDir, planned.graph.name, planned.fingerprint);
       if (state !== undefined) keepArtefact(planned.artefact.bundle, state.artefacts);
-      const checkpoints = state?.checkpoints ?? join(folders.path, 'checkpoints');
-      const store = await CheckpointStore.open({
-        store: await DirectoryBlobStore.open({ disk: nodeDisk(), root: checkpoints, random: systemRandom() }),
-        random: systemRandom(),
-        logger,
-      });
-      await checkConnectors(planned.graph, store.latest === undefined, logger);
-      await store.takeOver();
+      const ownFolder = state?.checkpoints ?? join(folders.path, 'checkpoints');
+      const checkpoints = { url: ownFolder, ...options.checkpointPlace };
+      const [disk, clock, random] = [nodeDisk(), systemClock(), systemRandom()];
+      opened = await openCheckpointPlace(checkpoints, { disk, clock, random, logger });
+      const { store: blobs, close: closeStore } = opened;
+      const store = await CheckpointStore.open({ store: blobs, random, logger });
+      checkOwner(store, planned, blobs.location, options.fresh === true);
+      const fresh = store.latest === undefined || options.fresh === true;
+      await checkConnectors(planned.graph, fresh, logger);
+      await (options.fresh === true ? store.reset() : store.takeOver());
       cluster = await Cluster.start({
         folders,
         checkpoints,
@@ -183,13 +197,14 @@ export class JobRun {
         logger,
         logLevel: options.logLevel,
       });
-      const run = new JobRun({ planned, folders, state, store, cluster, options, logger });
+      const run = new JobRun({ planned, folders, state, store, closeStore, cluster, options, logger });
       await cluster.serve(run.#driver);
       run.#driver.start();
       return run;
     } catch (thrown) {
       await probing;
       await cluster?.close();
+      opened?.close();
       state?.release();
       folders.release();
       throw thrown;
@@ -267,6 +282,7 @@ export class JobRun {
   async close(): Promise<void> {
     this.#driver.cancel('the run was closed');
     await this.#cluster.close();
+    this.#closeStore();
     this.#state?.release();
     this.#folders.release();
   }
@@ -294,6 +310,28 @@ async function planFile(options: JobRunOptions, folder: string): Promise<Planned
     .update(JSON.stringify([bundle.hash, params, parallelism]))
     .digest('hex');
   return { graph, artefact, fingerprint };
+}
+
+const isRemote = ({ checkpointPlace }: JobRunOptions) => checkpointPlace?.url?.startsWith('s3:') === true;
+
+/** A store outside the state directory says itself whose checkpoints it holds. */
+function checkOwner(store: CheckpointStore, planned: PlannedJob, location: string, fresh: boolean): void {
+  if (store.latest === undefined) return;
+  let held: { readonly job?: string; readonly fingerprint?: string } = {};
+  try {
+    held = JSON.parse(store.latest.meta) as typeof held;
+  } catch {
+    // Not written by a run of ours: another's, whatever it is.
+  }
+  const { name } = planned.graph;
+  if (held.job === name && (fresh || held.fingerprint === planned.fingerprint)) return;
+  const whose =
+    held.job === name ? 'another version or other parameters of this job' : `job '${held.job ?? 'unknown'}'`;
+  throw new MillraceError(
+    'invalid',
+    'CHECKPOINTS_OTHER_JOB',
+    `${location} holds the checkpoints of ${whose}; choose another --checkpoint-store`,
+  );
 }
 
 async function checkConnectors(graph: JobGraph, fresh: boolean, logger: Logger): Promise<void> {

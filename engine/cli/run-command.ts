@@ -5,7 +5,7 @@ import { EXIT_FAILURE, EXIT_INTERRUPTED, errorLine, exitCodeOf } from './exit.js
 import { onInterrupt } from './interrupt.js';
 import { JobRun } from './job-run.js';
 import { openProgress, type Progress } from './progress.js';
-import { addClusterOptions, addParamOption, type ClusterFlags } from './run-options.js';
+import { addClusterOptions, addParamOption, type ClusterFlags, checkpointPlace } from './run-options.js';
 
 interface RunFlags extends ClusterFlags {
   readonly param: Readonly<Record<string, string>>;
@@ -53,6 +53,8 @@ class JobCommand {
   readonly #file: string;
   readonly #flags: RunFlags;
   readonly #stateDir: string | undefined;
+  /** Where a later run finds the checkpoints; undefined: nowhere. */
+  readonly #kept: string | undefined;
   #starting: Promise<JobRun | undefined> = Promise.resolve(undefined);
   #progress: Progress | undefined;
   #stopping = false;
@@ -61,6 +63,7 @@ class JobCommand {
     this.#file = file;
     this.#flags = flags;
     this.#stateDir = flags.stateDir === undefined ? undefined : resolve(flags.stateDir);
+    this.#kept = flags.checkpointStore ?? this.#stateDir;
   }
 
   /** Resolves with the exit code when everything has ended; never rejects. */
@@ -89,6 +92,7 @@ class JobCommand {
       slots,
       shuffle,
       stateDir: this.#stateDir,
+      checkpointPlace: checkpointPlace(this.#flags),
       checkpointIntervalMs,
       memoryDir: shmDir,
       logLevel,
@@ -118,10 +122,10 @@ class JobCommand {
     const { resumed } = run;
     if (resumed?.finished === true) {
       progress.say(
-        `the job had finished (checkpoint ${resumed.checkpoint} in ${this.#stateDir}): nothing is run again, its output stays`,
+        `the job had finished (checkpoint ${resumed.checkpoint} in ${this.#kept}): nothing is run again, its output stays`,
       );
     } else if (resumed !== undefined) {
-      progress.say(`resuming from checkpoint ${resumed.checkpoint} in ${this.#stateDir}`);
+      progress.say(`resuming from checkpoint ${resumed.checkpoint} in ${this.#kept}`);
     }
     run.onNote((note) => {
       if (note.what === 'restarting')
@@ -163,10 +167,10 @@ class JobCommand {
   }
 
   #resumeHint(run: JobRun): string {
-    if (this.#stateDir === undefined) return '';
+    if (this.#kept === undefined) return '';
     const from = run.latestCheckpoint;
     const what = from === undefined ? 'starts anew: no checkpoint was complete' : `resumes from checkpoint ${from}`;
-    return `; the same command ${what} (--state-dir ${this.#stateDir})`;
+    return `; the same command ${what} (its checkpoints are in ${this.#kept})`;
   }
 
   get #quiet(): boolean {

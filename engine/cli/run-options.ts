@@ -1,5 +1,8 @@
-import { type Command, Option } from 'commander';
-import type { LogLevel } from '../../base/index.js';
+import { resolve } from 'node:path';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type LogLevel, MillraceError } from '../../base/index.js';
+import { parseBlobStoreUrl } from '../../checkpoint/index.js';
+import type { CheckpointPlace } from '../daemon/index.js';
 import type { ShuffleKind } from '../runtime/index.js';
 import { folder, parameter, wholeNumber } from './options.js';
 import { shuffleKind } from './shuffle-option.js';
@@ -10,6 +13,10 @@ export interface ClusterFlags {
   readonly slots: number;
   readonly shuffle: ShuffleKind;
   readonly stateDir?: string;
+  readonly checkpointStore?: string;
+  readonly s3Endpoint?: string;
+  readonly s3Region?: string;
+  readonly checkpointKeyFile?: string;
   readonly checkpointIntervalMs: number;
   readonly shmDir?: string;
   readonly json?: true;
@@ -31,6 +38,18 @@ export function addClusterOptions(command: Command): Command {
       'where checkpoints are kept, to resume after a stop (default: a folder of the run, removed after it)',
       folder,
     )
+    .option(
+      '--checkpoint-store <url>',
+      'where checkpoints are kept instead: s3://bucket/prefix, or a folder; a run that was stopped goes on from there',
+      storeUrl,
+    )
+    .option('--s3-endpoint <url>', "S3 server that is not Amazon's, http(s)://host:port")
+    .option('--s3-region <name>', 'region of the bucket (default: what the environment or the profile says)')
+    .option(
+      '--checkpoint-key-file <file>',
+      'encrypts checkpoints (AES-256-GCM) with the key in this file: 64 hex digits, `openssl rand -hex 32`',
+      (file: string) => resolve(file),
+    )
     .option('--checkpoint-interval-ms <n>', 'time between checkpoints', wholeNumber(10, 86_400_000), 1000)
     .option('--shm-dir <dir>', 'memory-backed folder for mapped buffers (default: /dev/shm)', folder)
     .option('--json', 'print the result as one JSON object on the last line of stdout')
@@ -41,6 +60,29 @@ export function addClusterOptions(command: Command): Command {
     );
 }
 
+/** Where these flags say that checkpoints are; without a URL: in the state directory, or a folder of the run. */
+export function checkpointPlace(flags: ClusterFlags): Partial<CheckpointPlace> {
+  const { checkpointStore, s3Endpoint, s3Region, checkpointKeyFile } = flags;
+  if (checkpointStore === undefined) {
+    for (const [name, value] of Object.entries({ '--s3-endpoint': s3Endpoint, '--s3-region': s3Region })) {
+      if (value === undefined) continue;
+      throw new MillraceError('invalid', 'OPTION', `${name}: only with --checkpoint-store s3://bucket/prefix`);
+    }
+    return { keyFile: checkpointKeyFile };
+  }
+  return { url: checkpointStore, s3Endpoint, s3Region, keyFile: checkpointKeyFile };
+}
+
 export function addParamOption(command: Command): Command {
   return command.option('--param <name=value>', "sets one of the job's parameters; may be repeated", parameter, {});
+}
+
+/** As the store will read it; a folder by its absolute path. */
+function storeUrl(text: string): string {
+  try {
+    const place = parseBlobStoreUrl(text);
+    return place.kind === 'directory' ? place.root : text;
+  } catch (thrown) {
+    throw new InvalidArgumentError((thrown as Error).message);
+  }
 }

@@ -6,9 +6,10 @@ import {
   type FrontDoor,
   openFrontDoor,
 } from '../../base/rpc/index.js';
-import { DirectoryBlobStore, SegmentHome } from '../../checkpoint/index.js';
+import { SegmentHome } from '../../checkpoint/index.js';
 import { type IdleLimits, SHUFFLE_DEFAULTS, type ShufflePlugin, type ShuffleServiceEnd } from '../../shuffle/index.js';
 import { SHUFFLE_SETTINGS, type ShuffleKind } from '../runtime/index.js';
+import { type CheckpointPlace, type OpenedCheckpoints, openCheckpointPlace } from './checkpoint-place.js';
 import { serveControl } from './control-api.js';
 import { type DaemonMetrics, daemonMetrics } from './metrics.js';
 import { serveSegments } from './segment-service.js';
@@ -21,8 +22,8 @@ export interface DaemonSettings {
   readonly token: string;
   /** Names this host in object names. */
   readonly host: string;
-  /** Folder of the blob store. */
-  readonly checkpoints: string;
+  /** The blob store. */
+  readonly checkpoints: CheckpointPlace;
   readonly shuffle: ShuffleKind;
   /** Memory-backed folder for mapped regions. */
   readonly memoryFolder: string | undefined;
@@ -62,6 +63,7 @@ export class Daemon {
   readonly #shuffle: ShuffleServiceEnd;
   readonly #peers: Set<AuthenticatedPeer>;
   readonly #metrics: DaemonMetrics | undefined;
+  readonly #checkpoints: OpenedCheckpoints;
 
   private constructor(parts: {
     readonly listener: Listener;
@@ -69,6 +71,7 @@ export class Daemon {
     readonly shuffle: ShuffleServiceEnd;
     readonly peers: Set<AuthenticatedPeer>;
     readonly metrics: DaemonMetrics | undefined;
+    readonly checkpoints: OpenedCheckpoints;
   }) {
     this.address = parts.listener.address;
     this.frontDoor = parts.frontDoor;
@@ -76,6 +79,7 @@ export class Daemon {
     this.#shuffle = parts.shuffle;
     this.#peers = parts.peers;
     this.#metrics = parts.metrics;
+    this.#checkpoints = parts.checkpoints;
   }
 
   /** @throws MillraceError `MEMORY_FULL` (the memory-backed folder is too small), `ADDRESS_IN_USE`, each naming what to do. */
@@ -92,7 +96,12 @@ export class Daemon {
   }): Promise<Daemon> {
     const startedMs = options.clock.monotonicMs();
     const { settings, clock, network, disk, random, logger } = options;
-    const blobs = await DirectoryBlobStore.open({ disk, root: settings.checkpoints, random });
+    const checkpoints = await openCheckpointPlace(
+      settings.checkpoints,
+      { disk, clock, random, logger },
+      { probe: false },
+    );
+    const blobs = checkpoints.store;
     const home = new SegmentHome({ store: blobs, random, host: settings.host });
     const shuffleSettings = {
       ...SHUFFLE_DEFAULTS,
@@ -121,7 +130,7 @@ export class Daemon {
       uptimeSeconds: Math.round(clock.monotonicMs() - startedMs) / 1000,
       frontDoor: frontDoor?.implementation,
       addresses: { unix: listener?.address, http: frontDoor?.address, data: frontDoor?.webSocketAddress('/data') },
-      stateSegments: settings.checkpoints,
+      stateSegments: settings.checkpoints.url,
       shuffle: {
         kind: settings.shuffle,
         plugin: options.shuffle.name,
@@ -150,11 +159,12 @@ export class Daemon {
         frontDoor.onConnection('/data', (connection) => void accept(connection));
       }
       listener = await network.listen(settings.address, (connection) => void accept(connection));
-      return new Daemon({ listener, frontDoor, shuffle, peers, metrics });
+      return new Daemon({ listener, frontDoor, shuffle, peers, metrics, checkpoints });
     } catch (thrown) {
       await frontDoor?.close();
       metrics?.close();
       await shuffle.close();
+      checkpoints.close();
       throw thrown;
     }
   }
@@ -166,5 +176,6 @@ export class Daemon {
     this.#metrics?.close();
     for (const peer of this.#peers) peer.close();
     await this.#shuffle.close();
+    this.#checkpoints.close();
   }
 }

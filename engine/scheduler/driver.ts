@@ -340,9 +340,7 @@ export class SchedulerDriver {
     this.#over = true;
     this.#checkpointTimer?.cancel();
     this.#slotTimer?.cancel();
-    void this.#windUp().then(() =>
-      this.#resolveEnded(error === undefined ? undefined : MillraceError.fromJSON(error)),
-    );
+    void this.#windUp().then(() => this.#resolveEnded(error === undefined ? undefined : MillraceError.fromJSON(error)));
   }
 
   /** A merge under way at the end is of use to nobody; what it has written goes, unless the daemon or the store is gone. */

@@ -1,0 +1,75 @@
+import { createHash } from 'node:crypto';
+import { type Clock, type Disk, type Logger, MillraceError, type Random } from '../../base/index.js';
+import { type BlobStore, EncryptedBlobStore, openBlobStore, RetryingBlobStore } from '../../checkpoint/index.js';
+
+/** Where a job's checkpoints are; plain data, so that schedulers, daemons and tools open the same store. */
+export interface CheckpointPlace {
+  /** `s3://bucket/prefix`, or the path of a folder. */
+  readonly url: string;
+  /** Of a server that is not Amazon's. */
+  readonly s3Endpoint?: string | undefined;
+  readonly s3Region?: string | undefined;
+  /** Everything is encrypted with the first key in it (64 hex digits a line); those after it still open what they sealed. */
+  readonly keyFile?: string | undefined;
+}
+
+export interface OpenedCheckpoints {
+  readonly store: BlobStore;
+  close(): void;
+}
+
+const KEY_BYTES = 32;
+
+/**
+ * Opens it: a store in S3 is probed and tries again what got no answer.
+ * @throws MillraceError `STORE_URL`, `STORE_CONDITIONS`, `S3_*`, `KEY_FILE` (invalid), `STORE_UNAVAILABLE`.
+ */
+export async function openCheckpointPlace(
+  place: CheckpointPlace,
+  parts: { readonly disk: Disk; readonly clock: Clock; readonly random: Random; readonly logger: Logger },
+  options: { readonly probe?: boolean } = {},
+): Promise<OpenedCheckpoints> {
+  const { disk, clock, random, logger } = parts;
+  const { url, s3Endpoint, s3Region, keyFile } = place;
+  const keys =
+    keyFile === undefined ? undefined : readKeys(keyFile, await disk.read(keyFile).catch(unreadable(keyFile)));
+  const s3 = {
+    ...(s3Endpoint === undefined ? {} : { endpoint: s3Endpoint }),
+    ...(s3Region === undefined ? {} : { region: s3Region }),
+  };
+  const opened = await openBlobStore(url, { ...parts, s3, ...options });
+  const retrying = url.startsWith('s3:') ? new RetryingBlobStore({ inner: opened, clock, random, logger }) : undefined;
+  const plain = retrying ?? opened;
+  const store: BlobStore =
+    keys === undefined ? plain : new EncryptedBlobStore({ inner: plain, random, clock, ...keys });
+  const close = () => {
+    retrying?.close();
+    opened.close?.();
+  };
+  return { store, close };
+}
+
+function readKeys(file: string, bytes: Uint8Array): { keys: ReadonlyMap<string, Uint8Array>; current: string } {
+  const lines = Buffer.from(bytes).toString('utf8').split('\n');
+  const keys = new Map<string, Uint8Array>();
+  for (const line of lines.map((text) => text.trim()).filter((text) => text !== '')) {
+    if (!/^[0-9a-fA-F]+$/.test(line) || line.length !== 2 * KEY_BYTES) {
+      throw badKeyFile(file, `each line must be ${2 * KEY_BYTES} hex digits, as \`openssl rand -hex 32\` prints them`);
+    }
+    const key = Buffer.from(line, 'hex');
+    keys.set(createHash('sha256').update(key).digest('hex').slice(0, 16), key);
+  }
+  const [current] = keys.keys();
+  if (current === undefined) throw badKeyFile(file, 'it holds no key; make one with `openssl rand -hex 32`');
+  return { keys, current };
+}
+
+function unreadable(file: string): (thrown: unknown) => never {
+  return (thrown) => {
+    throw badKeyFile(file, (thrown as Error).message);
+  };
+}
+
+function badKeyFile(file: string, why: string): MillraceError {
+  return new MillraceError('invalid', 'KEY_FILE', `key file ${file}: ${why}`);
+}
