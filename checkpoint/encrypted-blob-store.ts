@@ -17,7 +17,7 @@ import {
 /** Headers of so many objects are remembered: a ranged get of a known object is one request. */
 const sealsMax = 4_096;
 /** Chunks between which other work of the thread gets a turn: about a millisecond. */
-const chunksPerTurn = 16;
+const chunksPerTurn = 8;
 
 type Range = { readonly offset: number; readonly length: number };
 

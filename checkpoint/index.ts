@@ -66,3 +66,6 @@ export {
 export { SegmentHome, type SegmentHomeOptions, type SegmentOwner } from './segment-home.js';
 export { type ProbedStore, probeConditions } from './store-probe.js';
 export { describeSegment, LoadedSegment, readSegment, StoredSegment } from './stored-segment.js';
+export type { TierAuthority } from './tier-folder.js';
+export { defaultTierSettings, type TierSettings } from './tier-settings.js';
+export { TieredBlobStore, type TieredBlobStoreOptions, type TierStatus } from './tiered-blob-store.js';

@@ -3,6 +3,7 @@ import { Backoff } from './backoff.js';
 import { hasCode, isUnanswered, reasonOf } from './blob-errors.js';
 import type { BlobStore } from './blob-store.js';
 import { OutageWatch } from './outage-watch.js';
+import { holdsBytes } from './same-blob.js';
 
 export interface RetrySettings {
   /** A call whose last attempt ends later than this after its start fails. Attempts are bounded by the store below. */
@@ -67,7 +68,8 @@ export class RetryingBlobStore implements BlobStore {
       try {
         await this.#inner.put(name, bytes);
       } catch (thrown) {
-        if (attempt === 1 || !hasCode(thrown, 'BLOB_EXISTS') || !(await this.#holds(name, bytes))) throw thrown;
+        if (attempt === 1 || !hasCode(thrown, 'BLOB_EXISTS') || !(await holdsBytes(this.#inner, name, bytes)))
+          throw thrown;
       }
     });
   }
@@ -132,18 +134,6 @@ export class RetryingBlobStore implements BlobStore {
         if (!(await this.#backoff.wait(Math.min(leftMs, this.#backoff.delayMs(attempt))))) this.#assertOpen(thrown);
         this.retries++;
       }
-    }
-  }
-
-  /** Whether an object is there with exactly these bytes. */
-  async #holds(name: string, bytes: Uint8Array): Promise<boolean> {
-    const stat = await this.#inner.stat(name);
-    if (stat?.bytes !== bytes.byteLength) return false;
-    try {
-      return Buffer.compare(await this.#inner.get(name), bytes) === 0;
-    } catch (thrown) {
-      if (hasCode(thrown, 'BLOB_NOT_FOUND')) return false;
-      throw thrown;
     }
   }
 
