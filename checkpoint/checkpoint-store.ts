@@ -13,7 +13,7 @@ import {
   objectsOf,
   reservationId,
 } from './head-protocol.js';
-import { fenced, HeadRegister } from './head-register.js';
+import { fenced, HeadRegister, refuseLostHead } from './head-register.js';
 import type { Manifest, SegmentRef } from './manifest.js';
 import { readSegment } from './stored-segment.js';
 
@@ -74,10 +74,33 @@ export class CheckpointStore {
   }
 
   /**
-   * Reads HEAD. A store without one is a job without checkpoints; a store that fails is an error.
-   * @throws MillraceError `CHECKPOINTS_RETAINED` (invalid), `STORE_UNAVAILABLE`, `HEAD_CORRUPT`, `HEAD_VERSION`.
+   * Reads HEAD. A store without one, and without segments, is a job without checkpoints; a store that fails is an error.
+   * @throws MillraceError `CHECKPOINTS_RETAINED` (invalid), `STORE_UNAVAILABLE`, `HEAD_CORRUPT`, `HEAD_VERSION`, `HEAD_MISSING`.
    */
   static async open(options: CheckpointStoreOptions): Promise<CheckpointStore> {
+    const store = CheckpointStore.#checked(options);
+    const { head, latest } = await store.#look();
+    store.#latest = latest;
+    if (head === undefined) await refuseLostHead(options.store);
+    return store;
+  }
+
+  /**
+   * Opens, leads and rolls back in one: also where the newest checkpoint's manifest cannot be read. See `rollBack`.
+   * @throws as `open` and `rollBack`.
+   */
+  static async openAt(
+    options: CheckpointStoreOptions,
+    checkpointId: number,
+    as?: { readonly as: number },
+  ): Promise<CheckpointStore> {
+    const store = CheckpointStore.#checked(options);
+    await store.#register.refresh();
+    await store.rollBack(checkpointId, as);
+    return store;
+  }
+
+  static #checked(options: CheckpointStoreOptions): CheckpointStore {
     const { retained = 3 } = options;
     if (!Number.isInteger(retained) || retained < 1) {
       throw new MillraceError(
@@ -86,9 +109,7 @@ export class CheckpointStore {
         `retained checkpoints must be 1 or more, not ${retained}`,
       );
     }
-    const store = new CheckpointStore(options);
-    await store.#refresh();
-    return store;
+    return new CheckpointStore(options);
   }
 
   /** The newest complete checkpoint, as of the last look at HEAD. */
@@ -130,16 +151,19 @@ export class CheckpointStore {
   }
 
   /**
-   * As `takeOver`, and goes back to an older kept checkpoint: newer ones are given up.
+   * As `takeOver`, and goes back to an older kept checkpoint: newer ones are given up. It keeps its id, or is known `as` a
+   * higher one from then on, so that ids of those given up are not used again.
    * @throws MillraceError `CHECKPOINT_NOT_FOUND` (invalid), `STORE_UNAVAILABLE`.
    */
-  async rollBack(checkpointId: number): Promise<number> {
+  async rollBack(checkpointId: number, { as = checkpointId }: { readonly as?: number } = {}): Promise<number> {
+    const manifest = as === checkpointId ? undefined : await this.manifest(checkpointId);
     return this.#lead('roll back', (head) => {
       const kept = head === undefined ? [] : keptBy(head);
       const at = kept.findIndex((m) => m.checkpointId === checkpointId);
       const latest = kept[at];
       if (head === undefined || latest === undefined) throw this.#notFound(checkpointId);
-      return { ...head, latest, retained: kept.slice(at + 1) };
+      const renamed = manifest && { ...manifest, checkpointId: as, epoch: head.epoch + 1 };
+      return { ...head, latest: renamed ?? latest, retained: kept.slice(at + 1) };
     });
   }
 
@@ -291,8 +315,10 @@ export class CheckpointStore {
     this.#leading = false;
     this.#reservations.clear();
     for (let attempt = 0; attempt < takeOversMax; attempt++) {
-      const head = await this.#refresh();
+      // Read before HEAD moves: nobody leads on from a checkpoint that cannot be read.
+      const { head, latest } = await this.#look(from);
       if (onlyIn !== undefined && !this.#register.canRegain(onlyIn)) {
+        this.#latest = latest;
         throw fenced(this.#store, onlyIn, this.epoch);
       }
       try {
@@ -305,7 +331,7 @@ export class CheckpointStore {
       this.#register.settled();
       this.#highestId = 0;
       this.#swept = false;
-      this.#latest = await this.#latestOf(this.#register.head);
+      this.#latest = latest;
       this.#leading = true;
       this.#logger.info({ epoch: this.epoch, checkpointId: this.latest?.checkpointId ?? 0 }, `${what}: leading`);
       return this.epoch;
@@ -326,12 +352,14 @@ export class CheckpointStore {
     }
   }
 
-  async #refresh(): Promise<Head | undefined> {
+  /** HEAD as it is now, and the newest checkpoint of what `of` makes of it. */
+  async #look(
+    of: (head: Head | undefined) => Head | undefined = (head) => head,
+  ): Promise<{ readonly head: Head | undefined; readonly latest: Manifest | undefined }> {
     for (let missing: string | undefined; ; ) {
       const head = await this.#register.refresh();
       try {
-        this.#latest = await this.#latestOf(head);
-        return head;
+        return { head, latest: await this.#latestOf(of(head)) };
       } catch (thrown) {
         // HEAD has moved on since, and a collector was quicker than we: look again, but never twice at the same.
         const isGone = thrown instanceof MillraceError && thrown.code === 'BLOB_NOT_FOUND';

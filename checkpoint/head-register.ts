@@ -20,6 +20,21 @@ export async function readHead(store: BlobStore): Promise<ReadHead | undefined> 
   return { head: decodeHead(value.bytes, store.location), version: value.version };
 }
 
+/**
+ * Where there is no HEAD: segments are written under an epoch, and an epoch begins in HEAD, so where there are some, there was one.
+ * @throws MillraceError `HEAD_MISSING` (corrupt): this is not a job's beginning; `STORE_UNAVAILABLE`.
+ */
+export async function refuseLostHead(store: BlobStore): Promise<void> {
+  const [object] = await store.list('segments/');
+  if (object === undefined) return;
+  throw new MillraceError(
+    'corrupt',
+    'HEAD_MISSING',
+    `${store.location}: HEAD is gone, though there are segments of checkpoints (${object}); this is not a job's beginning`,
+    { context: { object } },
+  );
+}
+
 /** HEAD as one process last saw it, and its moves. */
 export class HeadRegister {
   readonly #store: BlobStore;

@@ -10,6 +10,8 @@ export interface Manifest {
   readonly meta: string;
   /** True for the checkpoint after the last END: everything is committed, nothing is left to run. */
   readonly final: boolean;
+  /** Id of the savepoint that this is the copy of. */
+  readonly restoredFrom?: string;
 }
 
 export interface TaskSnapshot {

@@ -1,4 +1,5 @@
 import { MillraceError, type Random } from '../base/index.js';
+import { isUnanswered, reasonOf } from './blob-errors.js';
 import type { BlobStore } from './blob-store.js';
 import { decodeManifest, encodeManifest } from './head.js';
 import { keeps } from './head-protocol.js';
@@ -36,6 +37,32 @@ export async function pin(store: BlobStore, manifest: Manifest, owner: string, r
 
 export function unpin(store: BlobStore, { name }: Pick<Pin, 'name'>): Promise<void> {
   return store.delete(name);
+}
+
+/**
+ * Runs `fn` while the checkpoint is pinned. Where nothing can be written (a copy on a read-only disk), it runs without, and
+ * `note` is told; so it is when the pin cannot be taken away again.
+ * @throws MillraceError `CHECKPOINT_NOT_FOUND` (invalid), and whatever `fn` throws.
+ */
+export async function whilePinned<T>(
+  store: BlobStore,
+  manifest: Manifest,
+  options: { readonly owner: string; readonly random: Random; note(line: string): void },
+  fn: () => Promise<T>,
+): Promise<T> {
+  const noted = (what: string) => (thrown: unknown) => {
+    if (!isUnanswered(thrown)) throw thrown;
+    options.note(`checkpoint ${manifest.checkpointId} ${what}: ${reasonOf(thrown)}`);
+    return undefined;
+  };
+  const pinned = await pin(store, manifest, options.owner, options.random).catch(
+    noted('cannot be pinned; a job that runs on this store may give it up while it is read'),
+  );
+  try {
+    return await fn();
+  } finally {
+    if (pinned !== undefined) await unpin(store, pinned).catch(noted(`stays pinned (${pinned.name})`));
+  }
 }
 
 /** All pins there are. @throws MillraceError `MANIFEST_CORRUPT`, `STORE_UNAVAILABLE`. */
