@@ -122,6 +122,7 @@ export class Cluster {
       token,
       host: options.folders.runId,
       checkpoints: options.checkpoints,
+      tierFolder: join(options.folders.path, 'tier'),
       shuffle: options.shuffle,
       memoryFolder: options.folders.memory,
       runFolders: [options.folders.path, ...(options.folders.memory === undefined ? [] : [options.folders.memory])],

@@ -92,7 +92,7 @@ export class JobRun {
   /** Undefined for a fresh start. */
   readonly resumed: Resumed | undefined;
   readonly #folders: RunFolders;
-  readonly #closeStore: () => void;
+  readonly #closeStore: () => Promise<void>;
   readonly #state: StateFolder | undefined;
   readonly #cluster: Cluster;
   readonly #rowsBefore: number;
@@ -110,7 +110,7 @@ export class JobRun {
     readonly folders: RunFolders;
     readonly state: StateFolder | undefined;
     readonly store: CheckpointStore;
-    readonly closeStore: () => void;
+    readonly closeStore: () => Promise<void>;
     readonly cluster: Cluster;
     readonly options: JobRunOptions;
     readonly logger: Logger;
@@ -204,7 +204,7 @@ export class JobRun {
     } catch (thrown) {
       await probing;
       await cluster?.close();
-      opened?.close();
+      await opened?.close();
       state?.release();
       folders.release();
       throw thrown;
@@ -282,7 +282,7 @@ export class JobRun {
   async close(): Promise<void> {
     this.#driver.cancel('the run was closed');
     await this.#cluster.close();
-    this.#closeStore();
+    await this.#closeStore();
     this.#state?.release();
     this.#folders.release();
   }

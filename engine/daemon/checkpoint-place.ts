@@ -1,6 +1,12 @@
 import { createHash } from 'node:crypto';
 import { type Clock, type Disk, type Logger, MillraceError, type Random } from '../../base/index.js';
-import { type BlobStore, EncryptedBlobStore, openBlobStore, RetryingBlobStore } from '../../checkpoint/index.js';
+import {
+  type BlobStore,
+  EncryptedBlobStore,
+  openBlobStore,
+  RetryingBlobStore,
+  TieredBlobStore,
+} from '../../checkpoint/index.js';
 
 /** Where a job's checkpoints are; plain data, so that schedulers, daemons and tools open the same store. */
 export interface CheckpointPlace {
@@ -15,7 +21,7 @@ export interface CheckpointPlace {
 
 export interface OpenedCheckpoints {
   readonly store: BlobStore;
-  close(): void;
+  close(): Promise<void>;
 }
 
 const KEY_BYTES = 32;
@@ -27,7 +33,11 @@ const KEY_BYTES = 32;
 export async function openCheckpointPlace(
   place: CheckpointPlace,
   parts: { readonly disk: Disk; readonly clock: Clock; readonly random: Random; readonly logger: Logger },
-  options: { readonly probe?: boolean } = {},
+  options: {
+    readonly probe?: boolean;
+    /** Keeps copies of what is in S3, and what is on its way there, in this folder. */
+    readonly tierFolder?: string | undefined;
+  } = {},
 ): Promise<OpenedCheckpoints> {
   const { disk, clock, random, logger } = parts;
   const { url, s3Endpoint, s3Region, keyFile } = place;
@@ -37,12 +47,18 @@ export async function openCheckpointPlace(
     ...(s3Endpoint === undefined ? {} : { endpoint: s3Endpoint }),
     ...(s3Region === undefined ? {} : { region: s3Region }),
   };
-  const opened = await openBlobStore(url, { ...parts, s3, ...options });
+  const { probe = true, tierFolder } = options;
+  const opened = await openBlobStore(url, { ...parts, s3, probe });
   const retrying = url.startsWith('s3:') ? new RetryingBlobStore({ inner: opened, clock, random, logger }) : undefined;
-  const plain = retrying ?? opened;
+  const tiered =
+    retrying === undefined || tierFolder === undefined
+      ? undefined
+      : await TieredBlobStore.open({ ...parts, root: tierFolder, remote: retrying, settings: { authority: 'remote' } });
+  const plain = tiered ?? retrying ?? opened;
   const store: BlobStore =
     keys === undefined ? plain : new EncryptedBlobStore({ inner: plain, random, clock, ...keys });
-  const close = () => {
+  const close = async () => {
+    await tiered?.close();
     retrying?.close();
     opened.close?.();
   };

@@ -24,6 +24,8 @@ export interface DaemonSettings {
   readonly host: string;
   /** The blob store. */
   readonly checkpoints: CheckpointPlace;
+  /** For copies of what is in a remote blob store, and what is on its way there; a folder of this daemon's own. */
+  readonly tierFolder?: string;
   readonly shuffle: ShuffleKind;
   /** Memory-backed folder for mapped regions. */
   readonly memoryFolder: string | undefined;
@@ -99,7 +101,7 @@ export class Daemon {
     const checkpoints = await openCheckpointPlace(
       settings.checkpoints,
       { disk, clock, random, logger },
-      { probe: false },
+      { probe: false, tierFolder: settings.tierFolder },
     );
     const blobs = checkpoints.store;
     const home = new SegmentHome({ store: blobs, random, host: settings.host });
@@ -164,7 +166,7 @@ export class Daemon {
       await frontDoor?.close();
       metrics?.close();
       await shuffle.close();
-      checkpoints.close();
+      await checkpoints.close();
       throw thrown;
     }
   }
@@ -176,6 +178,6 @@ export class Daemon {
     this.#metrics?.close();
     for (const peer of this.#peers) peer.close();
     await this.#shuffle.close();
-    this.#checkpoints.close();
+    await this.#checkpoints.close();
   }
 }
