@@ -1,11 +1,11 @@
 import type { SegmentReader, SegmentWriter } from '../checkpoint/index.js';
 import { ByteHeap } from './byte-heap.js';
-import { EntryTable } from './entry-table.js';
+import { EntryTable, newLocation } from './entry-table.js';
 import { Generations } from './generations.js';
 import type { EntryIdentity, KeyedTable } from './keyed-table.js';
-
 import { grownInt32, sharedInt32 } from './shared-arrays.js';
-import type { ByteTable } from './spi.js';
+import type { ByteTable, VisitBytes } from './spi.js';
+import { TableScan } from './table-scan.js';
 
 // Words beside each entry: where its value is, and its neighbours among the entries of the same key (id + 1, 0 = none).
 const VALUE_OFFSET = 0;
@@ -33,11 +33,13 @@ export class MemoryByteTable implements ByteTable, KeyedTable {
   #firsts: Int32Array;
   /** Key and sub key of the entry being looked up, end to end. */
   #identity = new Uint8Array(64);
+  readonly #scan: TableScan;
 
   constructor(generations: Generations) {
     this.table = new EntryTable(generations, 0);
     this.#columns = sharedInt32(this.table.capacity * COLUMNS);
     this.#firsts = sharedInt32(this.#heads.capacity);
+    this.#scan = new TableScan(this.table);
   }
 
   get size(): number {
@@ -92,6 +94,21 @@ export class MemoryByteTable implements ByteTable, KeyedTable {
       found.push([this.table.subOf(id), this.#valueOf(id)]);
     }
     return found.sort((a, b) => Buffer.compare(a[0], b[0]));
+  }
+
+  scan(entriesMax: number, visit: VisitBytes): void {
+    const table = this.table;
+    const at = newLocation();
+    this.#scan.run(entriesMax, (id) => {
+      table.locate(id, at);
+      const offset = this.#columns[id * COLUMNS + VALUE_OFFSET] as number;
+      const value = this.#values.bytes.subarray(
+        offset,
+        offset + (this.#columns[id * COLUMNS + VALUE_LENGTH] as number),
+      );
+      const { bytes, start, split, end } = at;
+      visit(table.keyGroupOf(id), table.hashOf(id), bytes.subarray(start, split), bytes.subarray(split, end), value);
+    });
   }
 
   removeId(id: number): void {

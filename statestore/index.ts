@@ -12,6 +12,8 @@ export type {
   StateStore,
   Timer,
   TimerQueue,
+  VisitBytes,
 } from './spi.js';
-export { type MakeStateStore, type StateStoreContractCase, stateStoreContract } from './state-store-contract.js';
+export { stateStoreContract } from './state-store-contract.js';
+export type { MakeStateStore, StateStoreContractCase } from './state-store-contract-case.js';
 export { type CurrentKey, type StateCodec, ValueState } from './value-state.js';

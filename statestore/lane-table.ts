@@ -4,6 +4,7 @@ import type { Generations } from './generations.js';
 import type { EntryIdentity, KeyedTable } from './keyed-table.js';
 import { grownFloat64, sharedFloat64 } from './shared-arrays.js';
 import type { LaneTable } from './spi.js';
+import { TableScan } from './table-scan.js';
 
 /** LaneTable in memory. A slot is an entry id: it stays valid until the entry is removed, which is more than the SPI asks. */
 export class MemoryLaneTable implements LaneTable, KeyedTable {
@@ -13,11 +14,13 @@ export class MemoryLaneTable implements LaneTable, KeyedTable {
   readonly table: EntryTable;
   values: Float64Array;
   created = false;
+  readonly #scan: TableScan;
 
   constructor(generations: Generations, lanes: number) {
     this.lanes = lanes;
     this.table = new EntryTable(generations, 1);
     this.values = sharedFloat64(this.table.capacity * lanes);
+    this.#scan = new TableScan(this.table);
   }
 
   get size(): number {
@@ -70,6 +73,10 @@ export class MemoryLaneTable implements LaneTable, KeyedTable {
 
   keyOf(slot: number): Uint8Array {
     return this.table.keyOf(slot);
+  }
+
+  scan(entriesMax: number, visit: (slot: number) => void): void {
+    this.#scan.run(entriesMax, visit);
   }
 
   removeId(id: number): void {

@@ -57,13 +57,20 @@ export class MemoryStateStore implements StateStore {
     return this.#state(name, 'operator', 0) as MemoryOperatorValue;
   }
 
+  operatorNames(): readonly string[] {
+    return [...this.#states]
+      .flatMap(([name, state]) => (state.kind === 'operator' && state.isSet ? [name] : []))
+      .sort();
+  }
+
   snapshot(checkpointId: number, options: { readonly full?: boolean } = {}): StateSegment {
     assert(!this.#generations.isPending(checkpointId), `checkpoint ${checkpointId} has a snapshot already`);
     const full = options.full === true || this.#needsFull();
     this.#settle();
     const segment = writeSegment(this.#states, this.range, checkpointId, full);
+    const unchanged = [...this.#states.values()].every((state) => state.kind !== 'operator' || !state.isDirty);
     this.#generations.taken(checkpointId, full, segment.bytes.byteLength);
-    return segment;
+    return { ...segment, empty: !full && segment.entries === 0 && unchanged };
   }
 
   completed(checkpointId: number): void {
@@ -144,7 +151,7 @@ export class MemoryStateStore implements StateStore {
     }
     const state = this.#state(entry.name, entry.kind, entry.lanes);
     if (state.kind !== 'operator') return state;
-    if (entry.operatorValue !== undefined) state.set(entry.operatorValue);
+    if (entry.operatorValue !== undefined) state.restore(entry.operatorValue);
     return undefined;
   }
 

@@ -1,3 +1,4 @@
+import { assert } from '../base/index.js';
 import type { Generations } from './generations.js';
 import type { OperatorValue } from './spi.js';
 
@@ -17,13 +18,29 @@ export class MemoryOperatorValue implements OperatorValue {
   }
 
   set(value: Uint8Array): void {
+    assert(value.length > 0, 'an operator value is empty');
     this.#value = value.slice();
     this.#stamp = this.#generations.current;
   }
 
-  /** Changed since the newest completed snapshot. */
+  remove(): void {
+    if (this.#value === undefined) return;
+    this.#value = undefined;
+    this.#stamp = this.#generations.current;
+  }
+
+  /** Applies what a segment says: no bytes mean that it was removed. */
+  restore(value: Uint8Array): void {
+    this.#value = value.length === 0 ? undefined : value.slice();
+  }
+
+  /** Set or removed since the newest completed snapshot. */
   get isDirty(): boolean {
-    return this.#value !== undefined && this.#stamp > this.#generations.completed;
+    return this.#stamp > this.#generations.completed;
+  }
+
+  get isSet(): boolean {
+    return this.#value !== undefined;
   }
 
   get byteLength(): number {

@@ -2,6 +2,7 @@ import {
   blocksOf,
   type LoadedSegment,
   SegmentBuilder,
+  type SegmentBytes,
   SegmentCursor,
   SegmentReader,
   type SegmentState,
@@ -12,7 +13,7 @@ import { newLocation } from './entry-table.js';
 import { type EntryIdentity, type KeyedTable, type StateKind, stateKinds } from './keyed-table.js';
 import type { MemoryOperatorValue } from './operator-value.js';
 import { highHalf, lowHalf, readOrderedDouble } from './ordered-double.js';
-import type { KeyGroupRange, StateSegment } from './spi.js';
+import type { KeyGroupRange } from './spi.js';
 
 /*
  * Keyed state as entries of a checkpoint segment (its format: checkpoint/README.md):
@@ -21,12 +22,13 @@ import type { KeyGroupRange, StateSegment } from './spi.js';
  *     key       the key's canonical bytes
  *     sub key   bytes: the sub key; lanes: the namespace; timers: time, namespace (doubles in an order of bytes)
  *     payload   hash u32 | unless a tombstone: flags u8 (1: expiry f64 ms follows, the TTL slot) and the table's own payload
- *     value     of an operator value: its bytes
+ *     value     of an operator value: its bytes; none: it was removed (in a delta only)
  */
 const schemaVersion = 1;
 const hashBytes = 4;
 const flagBytes = 1;
 const EXPIRES = 1;
+const removed = new Uint8Array(0);
 
 export type AnyState = KeyedTable | MemoryOperatorValue;
 
@@ -42,8 +44,11 @@ export interface StateDescription {
 }
 
 /** Writes the dirty entries of all states, or all live ones (`full`). Tables must be settled. */
-export function writeSegment(states: States, range: KeyGroupRange, checkpointId: number, full: boolean): StateSegment {
-  const sorted = [...states].sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+export function writeSegment(states: States, range: KeyGroupRange, checkpointId: number, full: boolean): SegmentBytes {
+  const written = [...states].filter(
+    ([, state]) => state.kind !== 'operator' || state.isSet || (!full && state.isDirty),
+  );
+  const sorted = written.sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
   const ordered = sorted.flatMap(([, state], index) =>
     state.kind === 'operator'
       ? []
@@ -161,6 +166,6 @@ function describe(name: string, state: AnyState, full: boolean): SegmentState {
   view.setUint8(0, stateKinds[state.kind]);
   view.setUint16(1, state.kind === 'operator' ? 0 : state.lanes, true);
   view.setUint16(3, schemaVersion, true);
-  const value = state.kind === 'operator' && (full || state.isDirty) ? state.get() : undefined;
-  return { name, meta, value };
+  if (state.kind !== 'operator') return { name, meta, value: undefined };
+  return { name, meta, value: full || state.isDirty ? (state.get() ?? removed) : undefined };
 }

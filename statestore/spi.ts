@@ -19,8 +19,10 @@ export interface StateStore {
   byteTable(name: string): ByteTable;
   /** Ordered timers: fire by (time, key group, key, namespace), the same order in every run. */
   timers(name: string): TimerQueue;
-  /** Non-keyed state of the operator: one value per name, replaced as a whole. */
+  /** Non-keyed state of the operator: one value per name, replaced as a whole. Of several owners' the last restored counts. */
   operatorValue(name: string): OperatorValue;
+  /** Names of the operator values that there are, sorted; those of other owners after a rescale too. */
+  operatorNames(): readonly string[];
   /**
    * One immutable delta segment with everything that changed since the newest *completed* snapshot, sorted by
    * (key group, state, key), canonical bytes. What was born and deleted in between is not in it.
@@ -43,7 +45,10 @@ export interface StateStore {
 export interface StateSegment {
   readonly bytes: Uint8Array;
   readonly full: boolean;
+  /** Keyed ones, tombstones included. */
   readonly entries: number;
+  /** Nothing has changed, operator values neither: if it is never stored, nothing is lost. */
+  readonly empty: boolean;
 }
 
 /**
@@ -66,6 +71,11 @@ export interface LaneTable {
   touch(slot: number): void;
   remove(slot: number): void;
   keyOf(slot: number): Uint8Array;
+  /**
+   * Looks at some entries, going on where the last call ended, round and round: at most `entriesMax` are examined. `visit` must
+   * not change the table. Entries that are not in memory may be left out. Meant for cleaning up.
+   */
+  scan(entriesMax: number, visit: (slot: number) => void): void;
   readonly size: number;
 }
 
@@ -75,8 +85,12 @@ export interface ByteTable {
   remove(keyGroup: number, hash: number, key: Uint8Array, sub: Uint8Array): void;
   /** All (sub, value) of one key, ordered by sub. Copies: the table may be changed while iterating. */
   entries(keyGroup: number, hash: number, key: Uint8Array): readonly (readonly [sub: Uint8Array, value: Uint8Array])[];
+  /** As `LaneTable.scan`. The bytes are views, valid during the call. */
+  scan(entriesMax: number, visit: VisitBytes): void;
   readonly size: number;
 }
+
+export type VisitBytes = (keyGroup: number, hash: number, key: Uint8Array, sub: Uint8Array, value: Uint8Array) => void;
 
 export interface Timer {
   readonly time: number;
@@ -99,5 +113,8 @@ export interface TimerQueue {
 
 export interface OperatorValue {
   get(): Uint8Array | undefined;
+  /** One byte or more. */
   set(value: Uint8Array): void;
+  /** Nothing is left of it, and its name is not listed any more. */
+  remove(): void;
 }

@@ -248,7 +248,7 @@ export class Task {
     const position = this.#position(parts);
     const transactions = parts.sink?.preCommit(checkpoint) ?? Promise.resolve([]);
     const { task, attempt } = this.deployment;
-    const held = segment.entries > 0 || segment.full;
+    const held = !segment.empty;
     const stored = async () => {
       const open = await transactions;
       if (held) await this.#environment.segments.hold(task, attempt, checkpoint, segment);
