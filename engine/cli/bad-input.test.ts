@@ -57,7 +57,7 @@ describe('millrace run: what is wrong is said in one line', () => {
 
   it('a parameter the job does not have, or of the wrong kind', async () => {
     const job = writeCountingJob(place.path('job.ts'));
-    await refused(2, /no parameter 'row' \(it has: out, rate, rows\) \[PARAM\]/, job, '--param', 'row=5');
+    await refused(2, /no parameter 'row' \(it has: keys, out, rate, rows\) \[PARAM\]/, job, '--param', 'row=5');
     await refused(2, /parameter rows must be a number, not 'many' \[PARAM\]/, job, '--param', 'rows=many');
   });
 

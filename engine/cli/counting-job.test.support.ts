@@ -4,14 +4,15 @@ const KEYS = 97;
 const STEP_MS = 10;
 const WINDOW_MS = 60_000;
 
-/** A user's job over made-up rows, with parameters `rows`, `rate` and `out`; its output is easily worked out. */
+/** A user's job over made-up rows, with parameters `rows`, `rate`, `keys` and `out`; its output is easily worked out. */
 export const COUNTING_JOB = `
 import { count, job, jsonLines, rows, sum, tumbling } from 'millrace';
 
 export default job('counting', (j) => {
+  const keys = j.param('keys', ${KEYS});
   const made = rows(
     { at: 'timestamp', key: 'int32', value: 'int32' },
-    (i) => ({ at: i * ${STEP_MS}, key: i % ${KEYS}, value: i % 1000 }),
+    (i) => ({ at: i * ${STEP_MS}, key: i % keys, value: i % 1000 }),
     { count: j.param('rows', 1000) },
   );
   j.from(made, { rate: j.param('rate', 0) })
@@ -29,10 +30,10 @@ export function writeCountingJob(path: string): string {
 }
 
 /** The lines that the job must commit, in no order. */
-export function expectedCounts(rows: number): string[] {
+export function expectedCounts(rows: number, keys = KEYS): string[] {
   const groups = new Map<string, { key: number; windowStart: number; n: number; total: number }>();
   for (let i = 0; i < rows; i++) {
-    const key = i % KEYS;
+    const key = i % keys;
     const windowStart = Math.floor((i * STEP_MS) / WINDOW_MS) * WINDOW_MS;
     const name = `${key} ${windowStart}`;
     const group = groups.get(name) ?? { key, windowStart, n: 0, total: 0 };

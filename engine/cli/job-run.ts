@@ -11,7 +11,7 @@ import {
   systemClock,
   systemRandom,
 } from '../../base/index.js';
-import { CheckpointStore } from '../../checkpoint/index.js';
+import type { CheckpointStore, Manifest } from '../../checkpoint/index.js';
 import type { JobParams } from '../api/index.js';
 import { type CheckpointPlace, type OpenedCheckpoints, openCheckpointPlace } from '../daemon/index.js';
 import { type JobGraph, taskName } from '../graph/index.js';
@@ -26,6 +26,7 @@ import {
 import { JobScheduler, SchedulerDriver, type SchedulerNote } from '../scheduler/index.js';
 import { bundleJob } from './bundle-job.js';
 import { Cluster } from './cluster.js';
+import { explainDamage, findResumePoint, type ResumePoint } from './resume-point.js';
 import { RunFolders } from './run-folders.js';
 import { type CheckpointSummary, type Recovery, RunStatistics } from './run-statistics.js';
 import { StateFolder } from './state-folder.js';
@@ -42,6 +43,8 @@ export interface JobRunOptions {
   readonly checkpointPlace?: Partial<CheckpointPlace>;
   /** Checkpoints of this job that are there are forgotten. */
   readonly fresh?: boolean;
+  /** When the newest checkpoint is damaged, goes on from the newest that is not. */
+  readonly fallback?: boolean;
   readonly checkpointIntervalMs: number;
   /** Where mapped regions go; undefined for the machine's memory-backed folder. */
   readonly memoryDir: string | undefined;
@@ -54,6 +57,8 @@ export interface Resumed {
   readonly checkpoint: number;
   /** An earlier run had already finished the job: this one only commits what was not visible yet. */
   readonly finished: boolean;
+  /** After a fallback: the id that the checkpoint had before, and those of the newer, damaged ones. */
+  readonly fellBack: { readonly to: number; readonly damaged: readonly number[] } | undefined;
 }
 
 export interface JobStatus {
@@ -91,6 +96,8 @@ export class JobRun {
   readonly graph: JobGraph;
   /** Undefined for a fresh start. */
   readonly resumed: Resumed | undefined;
+  /** Resolves when the job has ended: undefined when it completed, else why it did not. */
+  readonly ended: Promise<MillraceError | undefined>;
   readonly #folders: RunFolders;
   readonly #closeStore: () => Promise<void>;
   readonly #state: StateFolder | undefined;
@@ -110,6 +117,8 @@ export class JobRun {
     readonly folders: RunFolders;
     readonly state: StateFolder | undefined;
     readonly store: CheckpointStore;
+    readonly resumePoint: ResumePoint;
+    readonly explain: (error: MillraceError) => Promise<MillraceError>;
     readonly closeStore: () => Promise<void>;
     readonly cluster: Cluster;
     readonly options: JobRunOptions;
@@ -124,7 +133,9 @@ export class JobRun {
     this.#store = store;
     this.#closeStore = parts.closeStore;
     const { latest } = store;
-    this.resumed = latest === undefined ? undefined : { checkpoint: latest.checkpointId, finished: latest.final };
+    const { manifest, damaged } = parts.resumePoint;
+    const fellBack = manifest && damaged.length > 0 ? { to: manifest.checkpointId, damaged } : undefined;
+    this.resumed = latest && { checkpoint: latest.checkpointId, finished: latest.final, fellBack };
     this.#cluster = cluster;
     this.#rowsBefore = this.totals().sourceRows;
     const scheduler = new JobScheduler({
@@ -151,6 +162,7 @@ export class JobRun {
       observe: (note) => this.#observe(note),
     });
     void this.#driver.ended.then(() => this.#statistics.ended());
+    this.ended = this.#driver.ended.then((error) => error && parts.explain(error));
   }
 
   /**
@@ -182,11 +194,13 @@ export class JobRun {
       const [disk, clock, random] = [nodeDisk(), systemClock(), systemRandom()];
       opened = await openCheckpointPlace(checkpoints, { disk, clock, random, logger });
       const { store: blobs, close: closeStore } = opened;
-      const store = await CheckpointStore.open({ store: blobs, random, logger });
-      checkOwner(store, planned, blobs.location, options.fresh === true);
-      const fresh = store.latest === undefined || options.fresh === true;
-      await checkConnectors(planned.graph, fresh, logger);
-      await (options.fresh === true ? store.reset() : store.takeOver());
+      const { fresh = false, fallback = false } = options;
+      const looked = { store: blobs, clock, random, logger, fresh, fallback };
+      const resumePoint = await findResumePoint(looked);
+      checkOwner(resumePoint.manifest, planned, blobs.location, fresh);
+      await checkConnectors(planned.graph, fresh || resumePoint.manifest === undefined, logger);
+      const store = await resumePoint.lead();
+      const explain = (error: MillraceError) => explainDamage(error, looked);
       cluster = await Cluster.start({
         folders,
         checkpoints,
@@ -197,7 +211,18 @@ export class JobRun {
         logger,
         logLevel: options.logLevel,
       });
-      const run = new JobRun({ planned, folders, state, store, closeStore, cluster, options, logger });
+      const run = new JobRun({
+        planned,
+        folders,
+        state,
+        store,
+        resumePoint,
+        explain,
+        closeStore,
+        cluster,
+        options,
+        logger,
+      });
       await cluster.serve(run.#driver);
       run.#driver.start();
       return run;
@@ -209,11 +234,6 @@ export class JobRun {
       folders.release();
       throw thrown;
     }
-  }
-
-  /** Resolves when the job has ended: undefined when it completed, else why it did not. */
-  get ended(): Promise<MillraceError | undefined> {
-    return this.#driver.ended;
   }
 
   get recoveries(): readonly Recovery[] {
@@ -315,11 +335,11 @@ async function planFile(options: JobRunOptions, folder: string): Promise<Planned
 const isRemote = ({ checkpointPlace }: JobRunOptions) => checkpointPlace?.url?.startsWith('s3:') === true;
 
 /** A store outside the state directory says itself whose checkpoints it holds. */
-function checkOwner(store: CheckpointStore, planned: PlannedJob, location: string, fresh: boolean): void {
-  if (store.latest === undefined) return;
+function checkOwner(latest: Manifest | undefined, planned: PlannedJob, location: string, fresh: boolean): void {
+  if (latest === undefined) return;
   let held: { readonly job?: string; readonly fingerprint?: string } = {};
   try {
-    held = JSON.parse(store.latest.meta) as typeof held;
+    held = JSON.parse(latest.meta) as typeof held;
   } catch {
     // Not written by a run of ours: another's, whatever it is.
   }

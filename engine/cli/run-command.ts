@@ -8,6 +8,7 @@ import { openProgress, type Progress } from './progress.js';
 import { addClusterOptions, addParamOption, type ClusterFlags, checkpointPlace } from './run-options.js';
 
 interface RunFlags extends ClusterFlags {
+  readonly fallback?: true;
   readonly param: Readonly<Record<string, string>>;
 }
 
@@ -27,12 +28,20 @@ export interface RunResult {
   readonly lateDropped: number;
   /** The checkpoint that this run went on from; null for a fresh start. */
   readonly resumedFrom: number | null;
+  /** The damaged checkpoints that were passed by, newest first; none without --fallback. */
+  readonly damaged: readonly number[];
   /** True when an earlier run had already finished the job. */
   readonly finishedBefore: boolean;
   readonly error?: string;
 }
 
 const TICK_MS = 100;
+
+const FALLBACK = `
+A damaged checkpoint stops a run before anything starts. With --fallback it goes on from an older one, say 41 in place of 42.
+What sinks made visible after 41 stays visible, and its rows are written again: those of jsonLines stand in files
+part-<subtask>-42.jsonl, and come again in files with higher numbers. Remove the former first, and no row is there twice.
+--fallback changes nothing while the newest checkpoint is whole.`;
 
 export function addRunCommand(program: Command): void {
   const command = program
@@ -41,6 +50,12 @@ export function addRunCommand(program: Command): void {
     .argument('<file>', 'the job file, TypeScript or JavaScript; it exports a job by default')
     .helpOption('--help', 'print this help');
   addParamOption(addClusterOptions(command));
+  command
+    .option(
+      '--fallback',
+      'when the newest checkpoint is damaged, go on from the newest one that is not, every byte of it read first',
+    )
+    .addHelpText('after', FALLBACK);
   command.action(async (file: string, flags: RunFlags) => {
     const code = await new JobCommand(file, flags).run();
     // The job file may have left timers or sockets open in this process; they are no reason to go on.
@@ -93,6 +108,7 @@ class JobCommand {
       shuffle,
       stateDir: this.#stateDir,
       checkpointPlace: checkpointPlace(this.#flags),
+      fallback: this.#flags.fallback === true,
       checkpointIntervalMs,
       memoryDir: shmDir,
       logLevel,
@@ -111,7 +127,11 @@ class JobCommand {
     await run.close();
     if (this.#stopping) return await untilExit();
     if (error === undefined) this.#say(summary(result));
-    else process.stderr.write(`${errorLine(error)}${this.#resumeHint(run)}\n`);
+    else {
+      // Not as it is: the line says how.
+      const hint = error.code === 'CHECKPOINT_DAMAGED' ? '' : this.#resumeHint(run);
+      process.stderr.write(`${errorLine(error)}${hint}\n`);
+    }
     this.#print(result);
     return error === undefined ? 0 : exitCodeOf(error);
   }
@@ -120,6 +140,12 @@ class JobCommand {
     const progress = openProgress(undefined, this.#quiet);
     this.#progress = progress;
     const { resumed } = run;
+    if (resumed?.fellBack !== undefined) {
+      const { to, damaged } = resumed.fellBack;
+      progress.say(
+        `checkpoint ${damaged.join(', ')} is damaged: back to checkpoint ${to}, known as ${resumed.checkpoint} from here on; output committed since is written again`,
+      );
+    }
     if (resumed?.finished === true) {
       progress.say(
         `the job had finished (checkpoint ${resumed.checkpoint} in ${this.#kept}): nothing is run again, its output stays`,
@@ -200,6 +226,7 @@ function resultOf(run: JobRun, error: MillraceError | undefined): RunResult {
     recoveryMs: run.recoveries.at(-1)?.durationMs ?? null,
     lateDropped: totals.lateDropped,
     resumedFrom: run.resumed?.checkpoint ?? null,
+    damaged: run.resumed?.fellBack?.damaged ?? [],
     finishedBefore: run.resumed?.finished ?? false,
     ...(error === undefined ? {} : { error: errorLine(error) }),
   };

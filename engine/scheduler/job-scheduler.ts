@@ -347,7 +347,8 @@ export class JobScheduler {
       return;
     }
     this.#restarts++;
-    if (error.code === 'TASK_FAILED') this.#exceptions++;
+    // Stored state that is damaged is so the next time too, unless it was only badly read.
+    if (error.code === 'TASK_FAILED' || error.code === 'SEGMENT_CORRUPT') this.#exceptions++;
     // Bad input stays bad; a fenced leader must not go on.
     const { restartsMax, exceptionsMax = restartsMax } = this.#options;
     if (error.kind === 'invalid' || this.#restarts > restartsMax || this.#exceptions > exceptionsMax)
