@@ -4,9 +4,9 @@ import { hasCode } from './blob-errors.js';
 /**
  * A file that knows when it is damaged, and of which any range can be read and checked alone:
  *
- *     bytes | xxh64 of each 64 KiB of them, 8 bytes each | xxh64 of those checksums, seeded with the size | `MRCHKD1\n`
+ *     bytes | xxh64 of each 64 KiB of them, 8 bytes each | xxh64 of those checksums, 8 bytes | `MRCHKD1\n`
  *
- * The size of the bytes follows from the size of the file; the seed makes a file that lost or gained bytes not match.
+ * The size of the bytes follows from the size of the file.
  */
 const chunkBytes = 65_536;
 const footerBytes = 16;
@@ -21,7 +21,7 @@ export function checkedFile(bytes: Uint8Array): Uint8Array {
   for (let chunk = 0; chunk < bytes.byteLength; chunk += chunkBytes) {
     at = file.writeBigUInt64LE(xxh64(bytes.subarray(chunk, chunk + chunkBytes)), at);
   }
-  at = file.writeBigUInt64LE(xxh64(file.subarray(bytes.byteLength, at), BigInt(bytes.byteLength)), at);
+  at = file.writeBigUInt64LE(xxh64(file.subarray(bytes.byteLength, at)), at);
   magic.copy(file, at);
   return file;
 }
@@ -71,7 +71,7 @@ export async function readChecked(
   if (sums.length !== fileBytes - bytes || !sums.subarray(sumsEnd + 8).equals(magic)) {
     throw damaged(path, 'does not end as it should');
   }
-  if (sums.readBigUInt64LE(sumsEnd) !== xxh64(sums.subarray(0, sumsEnd), BigInt(bytes))) {
+  if (sums.readBigUInt64LE(sumsEnd) !== xxh64(sums.subarray(0, sumsEnd))) {
     throw damaged(path, 'has damaged checksums');
   }
   for (let at = 0; at < data.byteLength; at += chunkBytes) {

@@ -53,6 +53,7 @@ export class DiskTier {
   readonly #locks = new KeyedLock();
   /** Values that were set here, at some time. */
   readonly values = new Set<string>();
+  #trimming = Promise.resolve();
   #cachedBytes = 0;
   #pendingBytes = 0;
   #pendingObjects = 0;
@@ -170,8 +171,9 @@ export class DiskTier {
         await this.folder.remove('cache', name).catch(() => {});
       }
       this.#countPending(-1, -bytes);
+      void this.#trim();
     });
-    await this.#trim();
+    await this.#trimming;
   }
 
   /** Keeps a copy of what the remote has, if there is room; without it nothing happens. `valid`: asked just before. */
@@ -191,8 +193,9 @@ export class DiskTier {
       object.bytes = bytes.byteLength;
       this.#objects.set(name, object);
       this.#enterCache(object, bytes.byteLength);
+      void this.#trim();
     });
-    await this.#trim();
+    await this.#trimming;
   }
 
   /**
@@ -250,8 +253,9 @@ export class DiskTier {
   }
 
   /** Resolves when nothing changes files any more, if nobody asks for more. */
-  idle(): Promise<void> {
-    return this.#locks.idle();
+  async idle(): Promise<void> {
+    await this.#locks.idle();
+    await this.#trimming;
   }
 
   async #scan(): Promise<void> {
@@ -346,8 +350,11 @@ export class DiskTier {
     if (!this.#local && this.#objects.get(object.name) === object) this.#objects.delete(object.name);
   }
 
-  async #trim(): Promise<void> {
-    while (this.#cachedBytes > this.#options.diskBytesMax) if (!(await this.#evictOldest())) return;
+  #trim(): Promise<void> {
+    this.#trimming = this.#trimming.then(async () => {
+      while (this.#cachedBytes > this.#options.diskBytesMax) if (!(await this.#evictOldest())) return;
+    });
+    return this.#trimming;
   }
 
   async #evictOldest(): Promise<boolean> {

@@ -73,6 +73,7 @@ export class UploadQueue {
    * `STORE_CLOSED` or `UPLOAD_CANCELLED` (closed) when it is not uploaded by this queue any more.
    */
   upload(object: TierObject): Promise<void> {
+    if (this.#options.backoff.closed) return Promise.reject(this.#closed());
     return new Promise((resolve, reject) => {
       const upload: Upload = { object, waiter: { resolve, reject } };
       this.#waiters.add(upload);
@@ -87,11 +88,14 @@ export class UploadQueue {
 
   /** Attempts on their way go on, but their outcome is not looked at any more. */
   close(): void {
-    const { remote } = this.#options;
-    const closed = new MillraceError('closed', 'STORE_CLOSED', `${remote.location}: closed before the upload was done`);
     this.#waiting.length = 0;
-    for (const { waiter } of this.#waiters) waiter?.reject(closed);
+    for (const { waiter } of this.#waiters) waiter?.reject(this.#closed());
     this.#waiters.clear();
+  }
+
+  #closed(): MillraceError {
+    const { location } = this.#options.remote;
+    return new MillraceError('closed', 'STORE_CLOSED', `${location}: closed before the upload was done`);
   }
 
   #push(upload: Upload): void {
