@@ -1,4 +1,4 @@
-import { assert, MillraceError, type Random } from '../base/index.js';
+import { MillraceError, type Random } from '../base/index.js';
 import { type BlobStore, MemoryBlobStore } from '../checkpoint/index.js';
 import type { SimWorld } from './sim-world.js';
 
@@ -95,8 +95,7 @@ export class SimRemote {
     await this.store.delete(name);
   }
 
-  #violate(code: string, message: string): void {
-    this.#world.clock.fail(this.#world.clock.violate(code, message));
-    assert(code !== '', message);
+  #violate(code: string, message: string): never {
+    throw this.#world.clock.violate(code, message);
   }
 }

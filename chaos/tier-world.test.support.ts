@@ -14,8 +14,8 @@ import { decodeSimHead, encodeSimHead, type SimHead, SimRemote } from './tier-re
 export interface TierRunOptions {
   readonly seed: number;
   readonly authority: TierAuthority;
-  /** Replaces the store under test, for mutants. */
-  readonly wrap?: (store: TieredBlobStore) => BlobStore;
+  /** Replaces the store under test by one that is broken on purpose. */
+  readonly mutant?: (store: TieredBlobStore, remote: BlobStore) => BlobStore;
 }
 
 export interface TierReport {
@@ -222,7 +222,7 @@ class TierScenario {
     // Shared by all processes: the faults are the remote's.
     Object.defineProperty(inner, 'faults', { value: this.#faults });
     const tiered = await this.#untilDone(context, () => this.#open(context, inner));
-    const store = this.#options.wrap?.(tiered) ?? tiered;
+    const store = this.#options.mutant?.(tiered, inner) ?? tiered;
     const owner = new Owner(this, context, store);
     await owner.resume();
     while (!this.#calm) {
@@ -241,7 +241,7 @@ class TierScenario {
     await tiered.close();
     // What a failing disk kept from being removed goes, or comes to light, at the next open.
     const again = await this.#open(context, inner);
-    const reader = new Owner(this, context, again);
+    const reader = new Owner(this, context, this.#options.mutant?.(again, inner) ?? again);
     await reader.resume();
     await again.drain();
     await reader.collect();
@@ -327,8 +327,12 @@ class TierScenario {
   }
 
   #equal(names: readonly string[], expected: readonly string[], what: string): void {
-    const [one, other] = [[...names].sort().join(' '), [...expected].sort().join(' ')];
-    this.#expect(one === other, `${what}: ${one}\nnot ${other}`);
+    const few = (from: readonly string[], without: readonly string[]) => {
+      const rest = from.filter((name) => !without.includes(name));
+      return rest.length === 0 ? 'none' : `${rest.slice(0, 3).join(' ')} (${rest.length})`;
+    };
+    const [surplus, missing] = [few(names, expected), few(expected, names)];
+    this.#expect(surplus === missing, `${what}: too many: ${surplus}, missing: ${missing}`);
   }
 
   #expect(condition: boolean, message: string): void {

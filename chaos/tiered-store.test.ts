@@ -1,5 +1,6 @@
-import { ok } from 'node:assert/strict';
+import { ok, rejects } from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { BlobStore, TieredBlobStore } from '../checkpoint/index.js';
 import { runTierScenario } from './tier-world.test.support.js';
 
 const SEEDS = 20;
@@ -19,3 +20,62 @@ for (const authority of ['local', 'remote'] as const) {
     });
   });
 }
+
+function mutant(store: TieredBlobStore, changes: Partial<BlobStore>): BlobStore {
+  return {
+    location: store.location,
+    put: (name, bytes) => store.put(name, bytes),
+    get: (name, range) => store.get(name, range),
+    stat: (name) => store.stat(name),
+    delete: (name) => store.delete(name),
+    list: (prefix) => store.list(prefix),
+    read: (name) => store.read(name),
+    compareAndSet: (name, expected, bytes) => store.compareAndSet(name, expected, bytes),
+    ...changes,
+  };
+}
+
+describe('the simulation of the tiered blob store finds', () => {
+  type Mutant = (store: TieredBlobStore, remote: BlobStore) => BlobStore;
+  const mutants: Record<string, readonly [found: RegExp, make: Mutant]> = {
+    'values that are mirrored before what they refer to': [
+      /HEAD-h1 \d+ refers to .* not at the remote/,
+      (store, remote) =>
+        mutant(store, {
+          async compareAndSet(name, expected, bytes) {
+            const version = await store.compareAndSet(name, expected, bytes);
+            const read = await remote.read(name).catch(() => undefined);
+            await remote.compareAndSet(name, read?.version, bytes).catch(() => {});
+            return version;
+          },
+        }),
+    ],
+    'deletions that reach the remote before the value': [
+      /is deleted, HEAD-h1 \d+ refers to it/,
+      (store, remote) =>
+        mutant(store, {
+          async delete(name) {
+            await store.delete(name);
+            await remote.delete(name).catch(() => {});
+          },
+        }),
+    ],
+    'puts that are acknowledged before they are written': [
+      /refers to .* not at the remote/,
+      (store) =>
+        mutant(store, {
+          async put(name, bytes) {
+            store.put(name, bytes).catch(() => {});
+          },
+        }),
+    ],
+    'deletions that are forgotten': [/uploaded: too many/, (store) => mutant(store, { delete: async () => {} })],
+  };
+  for (const [what, [found, make]] of Object.entries(mutants)) {
+    it(what, { timeout: 60_000 }, async () => {
+      await rejects(async () => {
+        for (let seed = 1; seed <= 10; seed++) await runTierScenario({ seed, authority: 'local', mutant: make });
+      }, found);
+    });
+  }
+});
