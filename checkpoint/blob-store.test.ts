@@ -74,6 +74,41 @@ describe('directory blob store', () => {
       equal(await store.read('HEAD'), undefined);
     }));
 
+  it('what was linked and not synced is synced before it is trusted', () =>
+    inFolder(async (root) => {
+      const real = nodeDisk();
+      const synced: string[] = [];
+      let broken: 'link' | 'rename' | undefined;
+      const failed = (path: string) => new MillraceError('unavailable', 'DISK_FAILED', `${path}: cannot be synced`);
+      const store = await open(root, {
+        ...real,
+        async link(from, to) {
+          await real.link(from, to);
+          if (broken === 'link') throw failed(to);
+        },
+        async rename(from, to) {
+          if (broken === 'rename') throw failed(to);
+          await real.rename(from, to);
+          synced.push(to.slice(`${root}/store/`.length));
+        },
+      });
+      broken = 'link';
+      await rejects(store.compareAndSet('HEAD', undefined, Uint8Array.of(1)), { code: 'STORE_UNAVAILABLE' });
+      await rejects(store.put('a/b', Uint8Array.of(2)), { code: 'STORE_UNAVAILABLE' });
+      broken = 'rename';
+      // The value stands there for all to see, and would be gone after a power cut: nobody may be told that it was moved.
+      await rejects(store.read('HEAD'), { code: 'STORE_UNAVAILABLE' });
+      await rejects(store.get('a/b'), { code: 'STORE_UNAVAILABLE' });
+      await rejects(store.stat('a/b'), { code: 'STORE_UNAVAILABLE' });
+      broken = undefined;
+      deepEqual([...((await store.read('HEAD'))?.bytes ?? [])], [1]);
+      deepEqual([...(await store.get('a/b'))], [2]);
+      deepEqual(synced, ['values/HEAD/.synced', 'objects/a/.synced']);
+      deepEqual(await store.list(''), ['a/b']);
+      await store.read('HEAD');
+      equal(synced.length, 2);
+    }));
+
   it('a writer paused past the cleanup of its version is not told that it won', () =>
     inFolder(async (root) => {
       const real = nodeDisk();

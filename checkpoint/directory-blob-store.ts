@@ -17,6 +17,7 @@ const attemptsMax = 16;
  *     ROOT/objects/NAME              immutable; linked from a complete, synced temp file: never half there
  *     ROOT/values/NAME/0000000042    version 42 of a value; the highest number is the value
  *     ROOT/temp/NONCE                what a dead process left here is removed at the next open
+ *     ../.synced                     a folder that has this was synced again after an I/O error
  *
  * Compare-and-set = an exclusive hard link of the next number: the file system picks the one winner, across processes.
  */
@@ -26,6 +27,8 @@ export class DirectoryBlobStore implements BlobStore {
   readonly #root: string;
   readonly #random: Random;
   readonly #folders = new Set<string>();
+  /** Folders with the number of links that failed there, perhaps after they were made: seen by all, and gone with the power. */
+  readonly #doubtful = new Map<string, number>();
 
   private constructor(disk: Disk, root: string, random: Random) {
     this.location = `directory ${root}`;
@@ -63,6 +66,7 @@ export class DirectoryBlobStore implements BlobStore {
   async get(name: string, range?: { readonly offset: number; readonly length: number }): Promise<Uint8Array> {
     validateBlobName(name);
     try {
+      await this.#settle(`objects/${name}`);
       return await this.#disk.read(`${this.#root}/objects/${name}`, range);
     } catch (thrown) {
       if (hasCode(thrown, 'DISK_NOT_FOUND')) {
@@ -77,6 +81,7 @@ export class DirectoryBlobStore implements BlobStore {
   async stat(name: string): Promise<{ readonly bytes: number } | undefined> {
     validateBlobName(name);
     try {
+      await this.#settle(`objects/${name}`);
       const stat = await this.#disk.stat(`${this.#root}/objects/${name}`);
       return stat === undefined || stat.folder ? undefined : { bytes: stat.bytes };
     } catch (thrown) {
@@ -97,6 +102,7 @@ export class DirectoryBlobStore implements BlobStore {
     const found: string[] = [];
     const visit = async (folder: string): Promise<void> => {
       for (const entry of await this.#disk.list(`${this.#root}/objects/${folder}`)) {
+        if (entry.startsWith('.')) continue;
         const name = folder + entry;
         // Only folders that can hold the prefix, or lie below it, are read.
         if (!name.startsWith(prefix) && !prefix.startsWith(name)) continue;
@@ -117,6 +123,7 @@ export class DirectoryBlobStore implements BlobStore {
   async read(name: string): Promise<{ readonly bytes: Uint8Array; readonly version: string } | undefined> {
     validateBlobName(name);
     try {
+      await this.#settle(`values/${name}/`);
       for (let attempt = 0; attempt < attemptsMax; attempt++) {
         const highest = await this.#highest(name);
         if (highest === 0) return undefined;
@@ -159,7 +166,7 @@ export class DirectoryBlobStore implements BlobStore {
   async #create(path: string, bytes: Uint8Array, what: string): Promise<boolean> {
     const target = `${this.#root}/${path}`;
     return this.#attempt(what, async () => {
-      const folder = target.slice(0, target.lastIndexOf('/'));
+      const folder = folderOf(target);
       if (!this.#folders.has(folder)) {
         await this.#disk.makeFolder(folder);
         this.#folders.add(folder);
@@ -175,12 +182,27 @@ export class DirectoryBlobStore implements BlobStore {
         } catch (thrown) {
           if (hasCode(thrown, 'DISK_EXISTS') && written) return false;
           // Another process, opening the store, took our temp file for one of the dead.
-          if (!hasCode(thrown, 'DISK_NOT_FOUND') || attempt === attemptsMax) throw thrown;
+          if (hasCode(thrown, 'DISK_NOT_FOUND') && attempt < attemptsMax) continue;
+          if (written) this.#doubtful.set(folder, (this.#doubtful.get(folder) ?? 0) + 1);
+          throw thrown;
         } finally {
           await this.#disk.remove(temp).catch(() => {});
         }
       }
     });
+  }
+
+  /** What stands in the folder of this path may be trusted: it is as durable as it looks. */
+  async #settle(path: string): Promise<void> {
+    if (this.#doubtful.size === 0) return;
+    const folder = folderOf(`${this.#root}/${path}`);
+    const doubts = this.#doubtful.get(folder);
+    if (doubts === undefined) return;
+    const temp = `${this.#root}/temp/${this.#random.nonce()}`;
+    await this.#disk.write(temp, new Uint8Array(0), { exclusive: true });
+    // Syncs the folder.
+    await this.#disk.rename(temp, `${folder}/.synced`);
+    if (this.#doubtful.get(folder) === doubts) this.#doubtful.delete(folder);
   }
 
   async #versions(name: string): Promise<number[]> {
@@ -213,6 +235,10 @@ export class DirectoryBlobStore implements BlobStore {
     const message = `${this.location}: ${[what, name].filter((p) => p !== '').join(' ')} failed: ${reason}`;
     return new MillraceError('unavailable', 'STORE_UNAVAILABLE', message, { cause: thrown });
   }
+}
+
+function folderOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/'));
 }
 
 function versionName(version: number): string {
