@@ -152,6 +152,21 @@ describe('races around HEAD', () => {
     equal((await open(store, tiny)).latest?.checkpointId, 2);
   });
 
+  it('a job that begins while its store is opened is not taken for one that lost its HEAD', async () => {
+    const store = new MemoryBlobStore();
+    const listing = store.list.bind(store);
+    store.list = async (prefix) => {
+      store.list = listing;
+      const first = await open(store);
+      await first.takeOver();
+      await first.publish(manifest(1, 1, [await segment(store, 1, 1)]));
+      return listing(prefix);
+    };
+    const late = await open(store);
+    equal(await late.takeOver(), 2);
+    deepEqual(late.checkpointIds, [1]);
+  });
+
   it('a manifest that is truly lost is an error, not an endless search', async () => {
     const store = new MemoryBlobStore();
     const leader = await open(store, tiny);

@@ -26,7 +26,8 @@ export async function readHead(store: BlobStore): Promise<ReadHead | undefined> 
  */
 export async function refuseLostHead(store: BlobStore): Promise<void> {
   const [object] = await store.list('segments/');
-  if (object === undefined) return;
+  // The job's first leader may have come between: then it is no longer missing.
+  if (object === undefined || (await store.read(headName)) !== undefined) return;
   throw new MillraceError(
     'corrupt',
     'HEAD_MISSING',
