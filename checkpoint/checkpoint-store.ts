@@ -53,6 +53,8 @@ export class CheckpointStore {
   readonly #register: HeadRegister;
   /** True between a takeover and the discovery that a higher epoch exists, or that HEAD's state is unknown. */
   #leading = false;
+  /** Of the newest takeover that succeeded; HEAD may have been seen at a higher one since. */
+  #ledEpoch = 0;
   #latest: Manifest | undefined;
   /** Of the newest publication begun; names of objects written from now on are above it. */
   #highestId = 0;
@@ -142,7 +144,7 @@ export class CheckpointStore {
    * come meanwhile; `STORE_UNAVAILABLE`.
    */
   regain(): Promise<number> {
-    return this.#lead('regain', (head) => head, this.epoch);
+    return this.#lead('regain', (head) => head, this.#ledEpoch);
   }
 
   /** As `takeOver`, and forgets all checkpoints, so that a new run can start where a finished one was. */
@@ -333,6 +335,7 @@ export class CheckpointStore {
       this.#swept = false;
       this.#latest = latest;
       this.#leading = true;
+      this.#ledEpoch = this.epoch;
       this.#logger.info({ epoch: this.epoch, checkpointId: this.latest?.checkpointId ?? 0 }, `${what}: leading`);
       return this.epoch;
     }

@@ -96,3 +96,30 @@ test('regain does not take the lead from another leader that has come meanwhile'
   await assert.rejects(leader.regain(), { code: 'LEADER_FENCED' });
   await other.publish(manifest(other.epoch, 1));
 });
+
+test('a regain that was refused, or saw the other leader and then failed, does not take the lead when it is tried again', async () => {
+  const inner = new MemoryBlobStore();
+  const silent = new Silent(inner);
+  const leader = await leaderOver(silent.store);
+  silent.mode = 'losesRequests';
+  await assert.rejects(leader.publish(manifest(1, 7)), { code: 'STORE_UNAVAILABLE' });
+  silent.mode = 'works';
+  const other = await CheckpointStore.open({
+    store: inner,
+    random: seededRandom(2),
+    logger: silentLogger(),
+    headBytesMax: 1,
+  });
+  await other.takeOver();
+  await other.publish(manifest(2, 1));
+  // HEAD is read, and shows epoch 2; the manifest that it refers to cannot be read just now.
+  const get = silent.store.get;
+  silent.store.get = async () => {
+    silent.store.get = get;
+    throw new MillraceError('unavailable', 'STORE_UNAVAILABLE', 'no answer');
+  };
+  await assert.rejects(leader.regain(), { code: 'STORE_UNAVAILABLE' });
+  for (let i = 0; i < 2; i++)
+    await assert.rejects(leader.regain(), { code: 'LEADER_FENCED', message: /epoch 1.*epoch 2/ });
+  await other.publish(manifest(2, 2));
+});
