@@ -1,19 +1,17 @@
 import { deepEqual, equal, ok, rejects, throws } from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { seededRandom, silentLogger } from '../base/index.js';
-import { CheckpointStore } from './checkpoint-store.js';
+import { seededRandom } from '../base/index.js';
 import type { SegmentRef } from './manifest.js';
 import { MemoryBlobStore } from './memory-blob-store.js';
 import { SegmentHome } from './segment-home.js';
 import { entriesOf, segmentOf } from './segment-of.test.support.js';
+import { readSegment } from './stored-segment.js';
 
 function setUp(options: { inlineBytesMax?: number; heldBytesMax?: number } = {}) {
   const store = new MemoryBlobStore();
   const home = new SegmentHome({ store, random: seededRandom(1), host: 'host-1', ...options });
-  const verify = async (refs: Awaited<ReturnType<SegmentHome['persist']>>, task: string) => {
-    const reader = await CheckpointStore.open({ store, random: seededRandom(2), logger: silentLogger() });
-    return entriesOf(await reader.readSegment(refs.get(task) as SegmentRef))[0]?.value;
-  };
+  const verify = async (refs: Awaited<ReturnType<SegmentHome['persist']>>, task: string) =>
+    entriesOf(await readSegment(store, refs.get(task) as SegmentRef))[0]?.value;
   return { store, home, verify };
 }
 
