@@ -1,7 +1,32 @@
 /** The state store: keyed state, timers, delta segments, restore. Usable alone. */
 
+export {
+  type AggregatedRow,
+  type AggregateResults,
+  AggregatesState,
+  type LaneAggregate,
+  type LaneAggregates,
+} from './aggregates-state.js';
+export { BroadcastState, type ReadonlyBroadcastState } from './broadcast-state.js';
+export type { CurrentKey } from './current-key.js';
+export type { TtlSettings } from './expiry.js';
+export { FoldingState } from './folding-state.js';
+export { KeyedStates, type KeyedStatesOptions } from './keyed-states.js';
+export { ListState } from './list-state.js';
 export { MapState } from './map-state.js';
 export { MemoryStateStore } from './memory-state-store.js';
+export { OperatorList, type Redistribution } from './operator-list.js';
+export {
+  type BroadcastStateSpec,
+  broadcastState,
+  type OperatorListSpec,
+  type OperatorStateOf,
+  type OperatorStateSpec,
+  type OperatorStateSpecs,
+  OperatorStates,
+  type OperatorStatesOf,
+  operatorList,
+} from './operator-states.js';
 export { describeStates, type StateDescription } from './segment-format.js';
 export type {
   ByteTable,
@@ -13,7 +38,28 @@ export type {
   Timer,
   TimerQueue,
   VisitBytes,
+  VisitLanes,
 } from './spi.js';
+export {
+  type AggregatesStateSpec,
+  type AggregatingStateSpec,
+  aggregatesState,
+  aggregatingState,
+  type KeyedStateSpec,
+  type KeyedStateSpecs,
+  type ListStateSpec,
+  listState,
+  type MapStateSpec,
+  mapState,
+  type ReducingStateSpec,
+  reducingState,
+  type StateOf,
+  type StateOptions,
+  type StatesOf,
+  type ValueStateSpec,
+  valueState,
+} from './state-specs.js';
 export { stateStoreContract } from './state-store-contract.js';
 export type { MakeStateStore, StateStoreContractCase } from './state-store-contract-case.js';
-export { type CurrentKey, type StateCodec, ValueState } from './value-state.js';
+export { json, type NamedCodec, type StateCodec, type StateValue, type ValueSpec } from './value-spec.js';
+export { ValueState } from './value-state.js';

@@ -1,9 +1,9 @@
 import type { SegmentReader, SegmentWriter } from '../checkpoint/index.js';
-import { EntryTable } from './entry-table.js';
+import { EntryTable, newLocation } from './entry-table.js';
 import type { Generations } from './generations.js';
 import type { EntryIdentity, KeyedTable } from './keyed-table.js';
 import { grownFloat64, sharedFloat64 } from './shared-arrays.js';
-import type { LaneTable } from './spi.js';
+import type { LaneTable, VisitLanes } from './spi.js';
 import { TableScan } from './table-scan.js';
 
 /** LaneTable in memory. A slot is an entry id: it stays valid until the entry is removed, which is more than the SPI asks. */
@@ -75,8 +75,13 @@ export class MemoryLaneTable implements LaneTable, KeyedTable {
     return this.table.keyOf(slot);
   }
 
-  scan(entriesMax: number, visit: (slot: number) => void): void {
-    this.#scan.run(entriesMax, visit);
+  scan(entriesMax: number, visit: VisitLanes): void {
+    const table = this.table;
+    const at = newLocation();
+    this.#scan.run(entriesMax, (id) => {
+      table.locate(id, at);
+      visit(id, table.keyGroupOf(id), table.hashOf(id), at.bytes.subarray(at.start, at.split), table.doubleOf(id, 0));
+    });
   }
 
   removeId(id: number): void {

@@ -1,62 +1,62 @@
-import { assert } from '../base/index.js';
-import type { ByteTable } from './spi.js';
-import type { CurrentKey, StateCodec } from './value-state.js';
+import type { Cells } from './cells.js';
+import type { CurrentKey } from './current-key.js';
+import type { StateCodec } from './value-spec.js';
 
 /**
- * A map per key. Iteration is in order of the map keys' encoded bytes, the same in every run; encode keys so that this is
- * the order you want. Encoded map keys must not be empty (the empty one is value state's).
+ * A map per key. Iteration is in the order of the map's keys, the same in every run. Each entry has a life of its own
+ * where the state has a TTL.
  */
 export class MapState<K, V> {
-  readonly #table: ByteTable;
+  readonly #cells: Cells<V>;
   readonly #current: CurrentKey;
   readonly #keys: StateCodec<K>;
-  readonly #values: StateCodec<V>;
 
-  constructor(table: ByteTable, current: CurrentKey, keys: StateCodec<K>, values: StateCodec<V>) {
-    this.#table = table;
+  /** Encoded keys are not empty, and their bytes are in the order of the keys. */
+  constructor(cells: Cells<V>, current: CurrentKey, keys: StateCodec<K>) {
+    this.#cells = cells;
     this.#current = current;
     this.#keys = keys;
-    this.#values = values;
   }
 
   get(mapKey: K): V | undefined {
-    const { keyGroup, hash, key } = this.#current;
-    const bytes = this.#table.get(keyGroup, hash, key, this.#encodeKey(mapKey));
-    return bytes === undefined ? undefined : this.#values.decode(bytes);
+    return this.#cells.get(this.#current, this.#keys.encode(mapKey));
   }
 
   has(mapKey: K): boolean {
-    const { keyGroup, hash, key } = this.#current;
-    return this.#table.get(keyGroup, hash, key, this.#encodeKey(mapKey)) !== undefined;
+    return this.get(mapKey) !== undefined;
   }
 
   set(mapKey: K, value: V): void {
-    const { keyGroup, hash, key } = this.#current;
-    this.#table.put(keyGroup, hash, key, this.#encodeKey(mapKey), this.#values.encode(value));
+    this.#cells.put(this.#current, this.#keys.encode(mapKey), value);
   }
 
   delete(mapKey: K): void {
-    const { keyGroup, hash, key } = this.#current;
-    this.#table.remove(keyGroup, hash, key, this.#encodeKey(mapKey));
+    this.#cells.remove(this.#current, this.#keys.encode(mapKey));
   }
 
   /** The current key's entries as they are now, in key order; the map may be changed while iterating. */
   entries(): [K, V][] {
     const { keyGroup, hash, key } = this.#current;
-    return this.#table
-      .entries(keyGroup, hash, key)
-      .map(([sub, value]) => [this.#keys.decode(sub), this.#values.decode(value)]);
+    const at = { keyGroup, hash, key };
+    const found: [K, V][] = [];
+    for (const [sub, cell] of this.#cells.table.entries(keyGroup, hash, key)) {
+      if (this.#cells.isExpired(cell)) this.#cells.remove(at, sub);
+      else found.push([this.#keys.decode(sub), this.#cells.read(at, sub, cell)]);
+    }
+    return found;
+  }
+
+  keys(): K[] {
+    return this.entries().map(([mapKey]) => mapKey);
+  }
+
+  values(): V[] {
+    return this.entries().map(([, value]) => value);
   }
 
   /** Removes the current key's whole map. */
   clear(): void {
     const { keyGroup, hash, key } = this.#current;
-    for (const [sub] of this.#table.entries(keyGroup, hash, key)) this.#table.remove(keyGroup, hash, key, sub);
-  }
-
-  #encodeKey(mapKey: K): Uint8Array {
-    const sub = this.#keys.encode(mapKey);
-    assert(sub.length > 0, 'the encoded key of a map state is empty');
-    return sub;
+    for (const [sub] of this.#cells.table.entries(keyGroup, hash, key)) this.#cells.remove(this.#current, sub);
   }
 }

@@ -1,4 +1,4 @@
-import { assert, MillraceError } from '../base/index.js';
+import { assert } from '../base/index.js';
 import { LoadedSegment } from '../checkpoint/index.js';
 import { MemoryByteTable } from './byte-table.js';
 import { Generations } from './generations.js';
@@ -15,6 +15,7 @@ import type {
   StateStore,
   TimerQueue,
 } from './spi.js';
+import { stateIncompatible } from './state-incompatible.js';
 import { MemoryTimerQueue } from './timer-queue.js';
 
 /** A chain of this many segments is replaced by a full one, where nobody compacts: what a restore has to read stays bounded. */
@@ -147,7 +148,7 @@ export class MemoryStateStore implements StateStore {
 
   #restoreState(entry: StateDescription): KeyedTable | undefined {
     if (entry.schemaVersion !== 1) {
-      throw incompatible(entry.name, `has schema version ${entry.schemaVersion}, the job reads version 1`);
+      throw stateIncompatible(entry.name, `has schema version ${entry.schemaVersion}, the job reads version 1`);
     }
     const state = this.#state(entry.name, entry.kind, entry.lanes);
     if (state.kind !== 'operator') return state;
@@ -162,9 +163,9 @@ export class MemoryStateStore implements StateStore {
       state = newState(kind, lanes, this.#generations);
       this.#states.set(name, state);
     }
-    if (state.kind !== kind) throw incompatible(name, `is of kind ${state.kind}, not ${kind}`);
+    if (state.kind !== kind) throw stateIncompatible(name, `is of kind ${state.kind}, not ${kind}`);
     if (state.kind === 'lanes' && state.lanes !== lanes) {
-      throw incompatible(name, `has ${state.lanes} lanes, not ${lanes}`);
+      throw stateIncompatible(name, `has ${state.lanes} lanes, not ${lanes}`);
     }
     return state;
   }
@@ -175,10 +176,4 @@ function newState(kind: StateKind, lanes: number, generations: Generations): Any
   if (kind === 'bytes') return new MemoryByteTable(generations);
   if (kind === 'timers') return new MemoryTimerQueue(generations);
   return new MemoryOperatorValue(generations);
-}
-
-function incompatible(name: string, why: string): MillraceError {
-  return new MillraceError('invalid', 'STATE_INCOMPATIBLE', `state ${JSON.stringify(name)} ${why}`, {
-    context: { state: name },
-  });
 }

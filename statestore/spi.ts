@@ -73,9 +73,10 @@ export interface LaneTable {
   keyOf(slot: number): Uint8Array;
   /**
    * Looks at some entries, going on where the last call ended, round and round: at most `entriesMax` are examined. `visit` must
-   * not change the table. Entries that are not in memory may be left out. Meant for cleaning up.
+   * not change the table; the key is a view, valid during the call. Entries that are not in memory may be left out. Meant for
+   * cleaning up.
    */
-  scan(entriesMax: number, visit: (slot: number) => void): void;
+  scan(entriesMax: number, visit: VisitLanes): void;
   readonly size: number;
 }
 
@@ -90,6 +91,7 @@ export interface ByteTable {
   readonly size: number;
 }
 
+export type VisitLanes = (slot: number, keyGroup: number, hash: number, key: Uint8Array, namespace: number) => void;
 export type VisitBytes = (keyGroup: number, hash: number, key: Uint8Array, sub: Uint8Array, value: Uint8Array) => void;
 
 export interface Timer {

@@ -37,16 +37,19 @@ export const tableScanContract: readonly StateStoreContractCase[] = [
     run(make) {
       const table = make({ first: 0, last: 127 }).laneTable('sums', 1);
       for (let i = 0; i < 100; i++) {
-        const slot = table.upsert(i % 7, i, keyOf(i), 0);
+        const slot = table.upsert(i % 7, i, keyOf(i), i);
         table.values[slot] = i;
       }
-      for (let i = 0; i < 100; i += 10) table.remove(table.find(i % 7, i, keyOf(i), 0));
+      for (let i = 0; i < 100; i += 10) table.remove(table.find(i % 7, i, keyOf(i), i));
       const seen = new Set<number>();
       for (let call = 0; call < 20; call++) {
         let visited = 0;
-        table.scan(10, (slot) => {
+        table.scan(10, (slot, keyGroup, hash, key, namespace) => {
           visited++;
-          seen.add(table.values[slot] as number);
+          const i = table.values[slot] as number;
+          deepEqual([keyGroup, hash, namespace], [i % 7, i, i]);
+          equal(Buffer.from(key).toString(), Buffer.from(keyOf(i)).toString());
+          seen.add(i);
         });
         ok(visited <= 10, `${visited} of 10`);
       }
