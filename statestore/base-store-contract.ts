@@ -12,7 +12,7 @@ const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'la
 const first = bytes('\0');
 const last = bytes('\xff\xff\xff');
 
-function valueOf(snapshot: BaseSnapshot, key: Uint8Array): string | undefined {
+function textAt(snapshot: BaseSnapshot, key: Uint8Array): string | undefined {
   const length = snapshot.find(key);
   return length < 0 ? undefined : Buffer.from(snapshot.value.slice(0, length)).toString('latin1');
 }
@@ -21,7 +21,7 @@ function valueOf(snapshot: BaseSnapshot, key: Uint8Array): string | undefined {
 function value(store: BaseStore, key: string): string | undefined {
   const snapshot = store.snapshot();
   try {
-    return valueOf(snapshot, bytes(key));
+    return textAt(snapshot, bytes(key));
   } finally {
     snapshot.release();
   }
@@ -59,7 +59,7 @@ export const baseStoreContract: readonly BaseStoreContractCase[] = [
       deepEqual(keys(snapshot, bytes('a\0'), bytes('b')), ['a\0', 'ab', 'a\xff']);
       deepEqual(keys(snapshot, bytes('b\0'), bytes('b\x01')), []);
       deepEqual(
-        ['ab', 'a', 'gone', 'aa'].map((key) => valueOf(snapshot, bytes(key))),
+        ['ab', 'a', 'gone', 'aa'].map((key) => textAt(snapshot, bytes(key))),
         ['new', 'a!', undefined, undefined],
       );
       equal(store.stats().entries, 7);
@@ -91,7 +91,7 @@ export const baseStoreContract: readonly BaseStoreContractCase[] = [
         scanned.sort((a, b) => a - b),
         sizes,
       );
-      for (const length of [1, 2, 511, 512, baseKeyBytesMax]) equal(valueOf(snapshot, key(length)), String(length));
+      for (const length of [1, 2, 511, 512, baseKeyBytesMax]) equal(textAt(snapshot, key(length)), String(length));
       snapshot.release();
       await store.close();
     },
@@ -172,15 +172,15 @@ export const baseStoreContract: readonly BaseStoreContractCase[] = [
         t.remove(bytes('b'));
       });
       const three = store.snapshot();
-      deepEqual([valueOf(one, bytes('a')), valueOf(one, bytes('b')), keys(one).length], ['1', undefined, 1]);
-      deepEqual([valueOf(two, bytes('a')), valueOf(two, bytes('b'))], ['2', '2']);
+      deepEqual([textAt(one, bytes('a')), textAt(one, bytes('b')), keys(one).length], ['1', undefined, 1]);
+      deepEqual([textAt(two, bytes('a')), textAt(two, bytes('b'))], ['2', '2']);
       ok(scan.next());
       equal(Buffer.from(scan.key).toString(), 'b');
       ok(!scan.next());
       scan.close();
       deepEqual(keys(three), []);
       one.release();
-      equal(valueOf(two, bytes('a')), '2');
+      equal(textAt(two, bytes('a')), '2');
       two.release();
       three.release();
       await store.close();
@@ -196,7 +196,7 @@ export const baseStoreContract: readonly BaseStoreContractCase[] = [
       equal(value(reader, 'a'), '1');
       const before = reader.snapshot();
       store.write((t) => t.put(bytes('a'), bytes('2')));
-      equal(valueOf(before, bytes('a')), '1');
+      equal(textAt(before, bytes('a')), '1');
       // In the same turn of the event loop.
       equal(value(reader, 'a'), '2');
       before.release();
