@@ -1,6 +1,7 @@
 /** The door of base: everything other folders may use, apart from `columnar/` and `rpc/`, which have doors of their own. */
 export { probeMappedAtomics } from './atomics-probe.js';
 export { bootId } from './boot-id.js';
+export { type ByteFile, type ByteFiles, memoryByteFiles, nodeByteFiles } from './byte-file.js';
 export { checksumHex, xxh64 } from './checksum.js';
 export { type Clock, sleep, systemClock, type Timer, yieldTurn } from './clock.js';
 export type { Disk, DiskFile } from './disk.js';

@@ -90,11 +90,17 @@ export { compareBytes, SegmentReader, SegmentWriter, segmentCorrupt } from './se
 export { SegmentCursor } from './segment-cursor.js';
 export {
   blocksOf,
+  decodeIndex,
+  HAS_SUB,
   type KeyGroups,
+  readTrailer,
+  SECTION,
   type SegmentBlock,
   type SegmentIndex,
   type SegmentState,
   segmentVersion,
+  TOMBSTONE,
+  verifyBlock,
 } from './segment-format.js';
 export { SegmentHome, type SegmentHomeOptions, type SegmentOwner } from './segment-home.js';
 export { type ProbedStore, probeConditions } from './store-probe.js';
