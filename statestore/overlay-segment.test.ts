@@ -107,7 +107,11 @@ const many = 60_000;
 test('fingerprints that happen to be the same mislead nobody', () => {
   const random = seededRandom(7);
   const numbers = Array.from({ length: many }, () => random.u32());
-  const entries = numbers.map((n) => ({ keyGroup: n % 8, state: 0, key: `${n}`, sub: `s${n}`, payload: `${n}` }));
+  // Half of them differ in the key alone, half in the sub key alone.
+  const entries = numbers.map((n, i) => {
+    const parts = i % 2 === 0 ? { key: `${n}`, sub: 'same' } : { key: 'same', sub: `${n}` };
+    return { keyGroup: n % 8, state: 0, ...parts, payload: `${n}` };
+  });
   const segment = segmentOf(entries);
   const overlay = open(segment, buildOverlayIndex(segment));
   overlay.load();
