@@ -251,10 +251,15 @@ export class S3BlobStore implements BlobStore {
     key: string,
     range: { readonly offset: number; readonly length: number } | undefined,
   ): Promise<{ readonly bytes: Uint8Array; readonly etag: string | undefined } | undefined> {
-    const Range = range === undefined ? undefined : `bytes=${range.offset}-${range.offset + range.length - 1}`;
-    const input = { Bucket: this.#s3.bucket, Key: key, ...(Range === undefined ? {} : { Range }) };
+    const input = { Bucket: this.#s3.bucket, Key: key };
+    // The answer to a range tells the size of the whole beside its own length: a cut that was hidden is seen too.
+    const Range = `bytes=${range?.offset ?? 0}-${range === undefined ? '' : range.offset + range.length - 1}`;
     try {
-      const answer = await client.send(new sdk.GetObjectCommand(input), options);
+      const answer = await client.send(new sdk.GetObjectCommand({ ...input, Range }), options).catch((thrown) => {
+        // An empty object has no first byte to begin a range.
+        if (s3Failure(thrown).status !== 416 || range !== undefined) throw thrown;
+        return client.send(new sdk.GetObjectCommand(input), options);
+      });
       return { bytes: await readAnswer(answer, range, progress), etag: answer.ETag };
     } catch (thrown) {
       const { name, status } = s3Failure(thrown);

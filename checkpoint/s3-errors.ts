@@ -133,14 +133,16 @@ export function s3Error(thrown: unknown, at: S3Situation): MillraceError {
   if (thrown instanceof MillraceError) return thrown;
   const failure = s3Failure(thrown);
   const { kind, code, hint } = verdictOf(failure, at);
-  const reason = [
-    failure.status === undefined ? failure.name : `${failure.name} (${failure.status})`,
-    reasonOf(thrown).replace(/\s+/g, ' ').trim().slice(0, 300),
-  ];
-  const said = reason.filter((part) => part !== '').join(': ');
-  const message = `${at.location}: ${at.what} failed: ${said}`;
+  const message = `${at.location}: ${at.what} failed: ${saidBy(failure, thrown)}`;
   return new MillraceError(kind, code, hint === undefined ? message : `${message}; ${hint}`, {
     cause: thrown,
     context: { s3: failure.name, ...(failure.status === undefined ? {} : { status: failure.status }) },
   });
+}
+
+function saidBy({ name, status, named }: S3Failure, thrown: unknown): string {
+  // Where an answer names no error, what the SDK puts in its place says nothing.
+  if (status !== undefined && !named) return `HTTP ${status}`;
+  const reason = reasonOf(thrown).replace(/\s+/g, ' ').trim().slice(0, 300);
+  return [status === undefined ? name : `${name} (${status})`, reason].filter((part) => part !== '').join(': ');
 }
