@@ -97,7 +97,10 @@ function importsOf(path: string, text: string): Import[] {
   }));
 }
 
-/** Directions between folders, and doors: another unit is entered by its index.ts, one's own never. */
+/**
+ * Directions between folders, and doors: another unit is entered by its index.ts, one's own never; tests, bench and chaos
+ * may use its test support too.
+ */
 export function importProblems(sources: Sources): string[] {
   const problems: string[] = [];
   for (const [path, text] of sources) {
@@ -122,6 +125,8 @@ function importProblem(path: string, target: string): string | undefined {
       : undefined;
   }
   if (top === 'base' && targetUnit === 'base') return undefined;
+  // Servers and faults that tests stand on are of use to the tests of those above, and packed with none of them.
+  if (target.endsWith('.test.support.ts') && (isTest(path) || top === 'bench' || top === 'chaos')) return undefined;
   if (targetUnit === 'engine' && top === 'engine') return 'inside engine/ its own index.ts is not imported';
   return target === `${targetUnit}/index.ts` ? undefined : `use ${targetUnit}/index.ts`;
 }

@@ -35,6 +35,8 @@ describe('the rules themselves', () => {
       ['engine/runtime/a.ts', './index.js'],
       ['engine/runtime/a.ts', '../../chaos/index.js'],
       ['chaos/a.ts', '../bench/index.js'],
+      ['engine/cli/a.ts', '../../checkpoint/s3-front.test.support.js'],
+      ['checkpoint/a.test.ts', '../statestore/a.test.support.js'],
     ];
     for (const [path, specifier] of bad) {
       const forms = [
@@ -53,6 +55,8 @@ describe('the rules themselves', () => {
       'shuffle/a.ts': "import '../base/index.js'; import '../base/rpc/index.js'; import './mapped/b.js'; import 'ws';",
       'base/rpc/a.ts': "import '../errors.js'; import './b.js';",
       'engine/index.ts': "export * from './graph/index.js';",
+      'engine/cli/a.test.ts': "import '../../checkpoint/s3-front.test.support.js';",
+      'bench/a.ts': "import '../checkpoint/s3-front.test.support.js';",
       'engine/runtime/a.ts': "import '../graph/index.js'; import '../../statestore/index.js';",
       'chaos/a.ts': "import '../engine/scheduler/index.js'; // import '../engine/scheduler/x.js'",
     };
