@@ -42,8 +42,11 @@ export class DirectoryBlobStore implements BlobStore {
     readonly disk: Disk;
     readonly root: string;
     readonly random: Random;
+    /** False: it is there, and is left as it is: for tools that only read. Default true. */
+    readonly sweep?: boolean;
   }): Promise<DirectoryBlobStore> {
     const store = new DirectoryBlobStore(options.disk, options.root, options.random);
+    if (options.sweep === false) return store;
     try {
       await options.disk.makeFolder(`${options.root}/temp`);
       // A live writer whose temp file goes here writes it again (see #create).

@@ -52,6 +52,7 @@ export {
   type MovedManifest,
 } from './head.js';
 export { headName, readHead } from './head-register.js';
+export { type KeptCheckpoint, listKept } from './list-kept.js';
 export { LiveEntries } from './live-entries.js';
 export type { Manifest, SegmentRef, TaskSnapshot } from './manifest.js';
 export { measureCheckpoint, type StateSize, type TaskSize } from './measure-checkpoint.js';
@@ -79,6 +80,7 @@ export type { S3Credentials, S3Server } from './s3-connection.js';
 export { defaultS3Settings, type S3Settings } from './s3-settings.js';
 export {
   type BegunSavepoint,
+  begunName,
   readBegun,
   readSavepoint,
   type Savepoint,

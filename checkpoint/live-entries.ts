@@ -14,7 +14,7 @@ const pieceBytes = 1024 * 1024;
  * order of (key group, state, key, sub key). Memory: one piece, and 1 MiB of each segment. Everything read is verified.
  */
 export class LiveEntries {
-  /** All states, sorted by name, bytewise; a value is the newest there is. */
+  /** All states, sorted by name, bytewise; a value is the newest there is, unless that is empty: it was removed. */
   readonly states: readonly SegmentState[];
   /** At the current entry; its `state` counts within the piece: use `state` of this class. Valid until `next`. */
   readonly cursor = new SegmentCursor();
@@ -32,7 +32,8 @@ export class LiveEntries {
         states.set(state.name, { ...state, value: state.value ?? states.get(state.name)?.value });
       }
     }
-    this.states = sortStates([...states.values()]);
+    const live = [...states.values()].map((s) => (s.value?.length === 0 ? { ...s, value: undefined } : s));
+    this.states = sortStates(live);
     this.#positions = new Map(this.states.map(({ name }, at) => [name, at]));
   }
 

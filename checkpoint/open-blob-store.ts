@@ -40,7 +40,9 @@ export async function openBlobStore(
 ): Promise<BlobStore & { close?(): void }> {
   const place = parseBlobStoreUrl(url);
   const { disk, random, clock, logger } = options;
-  if (place.kind === 'directory') return DirectoryBlobStore.open({ disk, root: place.root, random });
+  if (place.kind === 'directory') {
+    return DirectoryBlobStore.open({ disk, root: place.root, random, sweep: options.probe !== false });
+  }
   const { settings, ...server } = options.s3 ?? {};
   const { bucket, prefix } = place;
   const store = await S3BlobStore.open({

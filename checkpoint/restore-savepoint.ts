@@ -94,7 +94,7 @@ async function bringIn(
     throw new MillraceError(
       'invalid',
       'CHECKPOINTS_EXIST',
-      `${store.location} has checkpoints (the newest is ${newest}); a savepoint is restored into an empty place, unless it is to replace them`,
+      `${store.location} has checkpoints (the newest is ${newest}); a savepoint is restored into an empty place, unless it is to replace them (--replace)`,
     );
   }
   const { manifest } = savepoint;

@@ -96,7 +96,7 @@ export async function readSavepoint(store: BlobStore): Promise<Savepoint> {
     throw new MillraceError(
       'invalid',
       'SAVEPOINT_INCOMPLETE',
-      `${store.location}: the savepoint was never finished, or is being removed: finish it, or remove what is there`,
+      `${store.location}: the savepoint was never finished, or is being removed: finish it (--finish), or remove what is there (millrace checkpoints gc)`,
     );
   }
   return openEnvelope('savepoint', formatSupported, bytes, `${store.location}, ${savepointName}`) as Savepoint;

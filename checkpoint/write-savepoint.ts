@@ -132,7 +132,7 @@ async function sameBytes(store: BlobStore, name: string, bytes: Uint8Array): Pro
   throw new MillraceError(
     'corrupt',
     'SAVEPOINT_CORRUPT',
-    `${store.location}: ${name} has other bytes than this savepoint's; remove what is there and begin anew`,
+    `${store.location}: ${name} has other bytes than this savepoint's; remove what is there (millrace checkpoints gc) and begin anew`,
   );
 }
 
@@ -140,6 +140,6 @@ function incomplete(target: BlobStore, why: string): MillraceError {
   return new MillraceError(
     'invalid',
     'SAVEPOINT_INCOMPLETE',
-    `${target.location}: ${why}: finish it, remove what is there, or name an empty place`,
+    `${target.location}: ${why}: finish it (--finish), remove what is there (millrace checkpoints gc), or name an empty place`,
   );
 }

@@ -9,6 +9,7 @@ export {
 } from './aggregates-state.js';
 export { BroadcastState, type ReadonlyBroadcastState } from './broadcast-state.js';
 export type { CurrentKey } from './current-key.js';
+export { describeEntry, type EntryDescription } from './describe-entry.js';
 export type { TtlSettings } from './expiry.js';
 export { FoldingState } from './folding-state.js';
 export { KeyedStates, type KeyedStatesOptions } from './keyed-states.js';

@@ -25,9 +25,9 @@ import type { KeyGroupRange } from './spi.js';
  *     value     of an operator value: its bytes; none: it was removed (in a delta only)
  */
 const schemaVersion = 1;
-const hashBytes = 4;
+export const hashBytes = 4;
 const flagBytes = 1;
-const EXPIRES = 1;
+export const EXPIRES = 1;
 const removed = new Uint8Array(0);
 
 export type AnyState = KeyedTable | MemoryOperatorValue;

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
+import { addCheckpointsCommand } from './checkpoints-command.js';
 import { addDaemonCommand } from './daemon-command.js';
 import { addRunCommand } from './run-command.js';
 import { strictUsage } from './usage.js';
@@ -16,4 +17,5 @@ const program = strictUsage(new Command('millrace'))
   .helpCommand(false);
 addRunCommand(program);
 addDaemonCommand(program);
+addCheckpointsCommand(program);
 await program.parseAsync();

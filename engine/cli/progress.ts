@@ -1,4 +1,5 @@
 import { Presets, SingleBar } from 'cli-progress';
+import { byteSize } from './byte-size.js';
 import type { JobStatus } from './job-run.js';
 
 /** A progress bar on stderr; where stderr is no terminal, a line every few seconds. */
@@ -19,13 +20,10 @@ export function openProgress(totalRows: number | undefined, quiet: boolean): Pro
 function describe(status: JobStatus): string {
   const last = status.lastCheckpoint;
   const checkpoint =
-    last === undefined ? 'no checkpoint yet' : `checkpoint ${last.id}: ${size(last.bytes)} in ${last.durationMs} ms`;
+    last === undefined
+      ? 'no checkpoint yet'
+      : `checkpoint ${last.id}: ${byteSize(last.bytes)} in ${last.durationMs} ms`;
   return `${Math.round(status.rowsPerSecond / 1000)} k rows/s | ${checkpoint} | restarts ${status.restarts}`;
-}
-
-function size(bytes: number): string {
-  if (bytes >= 1e6) return `${(bytes / 1e6).toFixed(1)} MB`;
-  return bytes >= 1e3 ? `${Math.round(bytes / 1e3)} kB` : `${bytes} B`;
 }
 
 function barProgress(totalRows: number | undefined): Progress {

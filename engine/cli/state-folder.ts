@@ -13,7 +13,8 @@ interface StateFolderInfo {
 }
 
 const FORMAT = 1;
-const INFO = 'millrace.json';
+/** What makes a folder one of these. */
+export const STATE_FOLDER_INFO = 'millrace.json';
 
 /**
  * A job's durable folder: `checkpoints/` (the blob store), `artefacts/`, and who uses it now. One run at a time: the lock names its
@@ -70,7 +71,7 @@ export class StateFolder {
   }
 
   #checkInfo(job: string, fingerprint: string): void {
-    const path = join(this.path, INFO);
+    const path = join(this.path, STATE_FOLDER_INFO);
     if (!existsSync(path)) {
       const foreign = readdirSync(this.path).find((name) => !isLockFile(name));
       if (foreign !== undefined) {
