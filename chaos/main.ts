@@ -1,4 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
+import { killsCommand } from './kills-command.js';
+import { type KillsMutant, killsMutants } from './kills-mutants.js';
 import {
   FAULTS,
   MUTANTS,
@@ -8,7 +10,7 @@ import {
   SHUFFLES,
   type SimulatedShuffle,
 } from './scenario.js';
-import { type SimCommandOptions, simCommand } from './sim-command.js';
+import { type SimCommandHost, type SimCommandOptions, simCommand } from './sim-command.js';
 
 /** `npm run chaos`: exit code 0 when all held, 1 when something did not (with how to see it again), 2 for wrong usage. */
 const whole = (text: string): number => {
@@ -31,7 +33,12 @@ const program = new Command('chaos')
   .option('--seed <n>', 'the (first) seed; drawn if not given', whole)
   .option('--seeds <n>', 'how many seeds, counted up from the first', whole, 1)
   .option('--scenario <name>', `only this one: ${SCENARIOS.join(', ')}`, oneOf<ScenarioKind>(SCENARIOS))
-  .option('--mutant <name>', `break the code on purpose: ${MUTANTS.join(', ')}`, oneOf<Mutant>(MUTANTS))
+  .option('--kills <n>', 'instead: the checkpoint store alone, until so many of its processes were killed', whole)
+  .option(
+    '--mutant <name>',
+    `break the code on purpose: ${MUTANTS.join(', ')}; with --kills: ${killsMutants.join(', ')}`,
+    oneOf<Mutant | KillsMutant>([...MUTANTS, ...killsMutants]),
+  )
   .option('--faults <kinds>', `only these faults, with commas: ${FAULTS.join(', ')}`, (text) =>
     text.split(',').map(oneOf(FAULTS)),
   )
@@ -39,18 +46,28 @@ const program = new Command('chaos')
   .option('--json', 'one JSON object on the last line of the output')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .parse();
-const options = program.opts<Omit<SimCommandOptions, 'seed'> & { seed?: number }>();
+type Options = Omit<SimCommandOptions, 'seed' | 'mutant'> & {
+  seed?: number;
+  kills?: number;
+  mutant?: Mutant | KillsMutant;
+};
+const { kills, mutant, ...options } = program.opts<Options>();
 const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31);
-process.exitCode = await simCommand(
-  { ...options, seed },
-  {
-    out: (text) => void process.stdout.write(text),
-    progress: (text) => void process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`),
-    isTTY: process.stderr.isTTY === true,
-    nowMs: () => performance.now(),
-    onUnhandled(handler) {
-      process.on('unhandledRejection', handler);
-      return () => void process.off('unhandledRejection', handler);
-    },
+const host: SimCommandHost = {
+  out: (text) => void process.stdout.write(text),
+  progress: (text) => void process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`),
+  isTTY: process.stderr.isTTY === true,
+  nowMs: () => performance.now(),
+  onUnhandled(handler) {
+    process.on('unhandledRejection', handler);
+    return () => void process.off('unhandledRejection', handler);
   },
-);
+};
+const isKillsMutant = (name: Mutant | KillsMutant): name is KillsMutant => killsMutants.includes(name as KillsMutant);
+if (mutant !== undefined && isKillsMutant(mutant) !== (kills !== undefined)) {
+  program.error(`error: --mutant ${mutant} goes ${kills === undefined ? 'with' : 'without'} --kills`);
+}
+process.exitCode =
+  kills === undefined
+    ? await simCommand({ ...options, seed, ...(mutant === undefined ? {} : { mutant: mutant as Mutant }) }, host)
+    : await killsCommand({ seed, kills, mutant: mutant as KillsMutant | undefined, json: options.json === true }, host);
