@@ -54,6 +54,7 @@ export class DiskTier {
   /** Values that were set here, at some time. */
   readonly values = new Set<string>();
   #trimming = Promise.resolve();
+  #closed = false;
   #cachedBytes = 0;
   #pendingBytes = 0;
   #pendingObjects = 0;
@@ -106,7 +107,7 @@ export class DiskTier {
 
   /** @throws MillraceError `BLOB_EXISTS`, `UPLOADS_FULL` (unavailable). */
   add(name: string, bytes: Uint8Array): Promise<TierObject> {
-    return this.#locks.run(name, async () => {
+    return this.#locked(name, async () => {
       if (this.#objects.has(name) || this.#tombstones.has(name)) {
         throw new MillraceError('invalid', 'BLOB_EXISTS', `${this.folder.root}: ${name} exists`);
       }
@@ -139,7 +140,7 @@ export class DiskTier {
       if (!missing(thrown)) throw thrown;
     }
     // It was on its way from one place to the other: in the lock of its name it stands still.
-    return this.#locks.run(object.name, async () => {
+    return this.#locked(object.name, async () => {
       try {
         return await this.#read(object, range);
       } catch (thrown) {
@@ -153,7 +154,7 @@ export class DiskTier {
 
   /** After its upload: what was pending becomes a copy in the cache, or goes. */
   async settle(object: TierObject): Promise<void> {
-    await this.#locks.run(object.name, async () => {
+    await this.#locked(object.name, async () => {
       const { name, place, bytes = 0 } = object;
       if (place !== 'pending') return;
       if (this.#local && !object.deleted) await this.#withRoom(() => this.folder.mark('uploaded', name));
@@ -179,7 +180,7 @@ export class DiskTier {
   /** Keeps a copy of what the remote has, if there is room; without it nothing happens. `valid`: asked just before. */
   async keep(name: string, bytes: Uint8Array, valid: () => boolean): Promise<void> {
     if (bytes.byteLength > this.#options.diskBytesMax) return;
-    await this.#locks.run(name, async () => {
+    await this.#locked(name, async () => {
       const known = this.#objects.get(name);
       if (!valid() || this.#tombstones.has(name) || (known?.place ?? 'away') !== 'away') return;
       if (this.#local && known === undefined) return;
@@ -203,7 +204,7 @@ export class DiskTier {
    * Its file stays while it is held.
    */
   remove(name: string): Promise<void> {
-    return this.#locks.run(name, async () => {
+    return this.#locked(name, async () => {
       const object = this.#objects.get(name);
       if (object === undefined) return;
       if (this.#local && (object.uploaded || object.attempted || object.held)) {
@@ -223,14 +224,14 @@ export class DiskTier {
   /** It is not needed for a value any more. */
   release(object: TierObject): Promise<void> {
     object.held = false;
-    return this.#locks.run(object.name, async () => {
+    return this.#locked(object.name, async () => {
       if (object.deleted && object.place === 'pending' && !object.held) await this.#removePending(object);
     });
   }
 
   /** The remote does not have this deleted object any more, and never will. */
   bury(object: TierObject): Promise<void> {
-    return this.#locks.run(object.name, async () => {
+    return this.#locked(object.name, async () => {
       // Some may be there: a removal failed, or came back after a power cut. Without the tombstone they would live again.
       for (const what of ['pending', 'cache', 'uploaded', 'deleted'] as const) {
         await this.folder.remove(what, object.name);
@@ -242,20 +243,34 @@ export class DiskTier {
   /** Drops the copy in the cache, if there is one. */
   async dropCopy(name: string): Promise<void> {
     const object = this.#cached.get(name);
-    if (object !== undefined) await this.#removeCopy(object);
+    if (object !== undefined && !this.#closed) await this.#removeCopy(object);
   }
 
   /** Remembers that a value has this name, durably. */
   async addValue(name: string): Promise<void> {
     if (this.values.has(name)) return;
-    await this.#withRoom(() => this.folder.mark('values', name));
+    await this.#locked(name, () => this.#withRoom(() => this.folder.mark('values', name)));
     this.values.add(name);
   }
 
-  /** Resolves when nothing changes files any more, if nobody asks for more. */
-  async idle(): Promise<void> {
+  /** Remembers that the remote's value of this name is ours, durably. */
+  addMirrored(name: string): Promise<void> {
+    return this.#locked(name, () => this.#withRoom(() => this.folder.mark('mirrored', name)));
+  }
+
+  /** Refuses changes from now on (`STORE_CLOSED`), and resolves when nothing changes files any more. */
+  async close(): Promise<void> {
+    this.#closed = true;
     await this.#locks.idle();
     await this.#trimming;
+  }
+
+  /** Changes of what one name stands for: one at a time, none once it is closed. */
+  #locked<T>(name: string, change: () => Promise<T>): Promise<T> {
+    return this.#locks.run(name, () => {
+      if (!this.#closed) return change();
+      throw new MillraceError('closed', 'STORE_CLOSED', `${this.folder.root}: the blob store was closed`);
+    });
   }
 
   async #scan(): Promise<void> {
@@ -358,10 +373,10 @@ export class DiskTier {
   }
 
   async #evictOldest(): Promise<boolean> {
-    const [name] = this.#cached.keys();
-    if (name === undefined) return false;
+    const [oldest] = this.#cached.values();
+    if (oldest === undefined) return false;
     // A file that cannot be removed is forgotten until the next open.
-    await this.dropCopy(name).catch(() => {});
+    await this.#removeCopy(oldest).catch(() => {});
     return true;
   }
 

@@ -284,7 +284,7 @@ export class TieredBlobStore implements BlobStore {
     this.#backoff.close();
     this.#queue.close();
     this.#changed.notify();
-    await this.#tier.idle();
+    await this.#tier.close();
   }
 
   /** With authority `remote`, what is not uploaded yet is not there yet. */
@@ -336,7 +336,10 @@ export class TieredBlobStore implements BlobStore {
     if (valid()) this.#keepInMemory(name, bytes);
     if (valid() && this.#keeping < keepingMax) {
       this.#keeping++;
-      void this.#tier.keep(name, bytes, valid).finally(() => this.#keeping--);
+      const done = () => {
+        this.#keeping--;
+      };
+      this.#tier.keep(name, bytes, valid).then(done, done);
     }
     return bytes;
   }

@@ -1,7 +1,7 @@
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { MillraceError, nodeDisk, seededRandom, silentLogger, systemClock } from '../base/index.js';
+import { MillraceError, nodeDisk, seededRandom, silentLogger, systemClock, yieldTurn } from '../base/index.js';
 import { CheckpointStore } from './checkpoint-store.js';
 import { MemoryBlobStore } from './memory-blob-store.js';
 import { away, Gate, HookedBlobStore, until, withTier } from './tier.test.support.js';
@@ -354,6 +354,29 @@ describe('tiered blob store: authority local', () => {
       gate.open();
       await rejects(zombie.drain(), { code: 'MIRROR_TAKEN', message: /another process/ });
       equal(await text(inner), '3');
+    });
+  });
+
+  it('closed, it writes nothing to its folder any more, whatever comes back late', async () => {
+    const remote = new HookedBlobStore(new MemoryBlobStore());
+    const gate = new Gate();
+    let late = 0;
+    remote.before = (call, name) => ((call === 'read' && name === 'HEAD') || call === 'put' ? gate.pass() : undefined);
+    remote.after = (call) => {
+      if (call === 'read' || call === 'put') late++;
+    };
+    await withTier('local', remote, async ({ root, open }) => {
+      const store = await open();
+      await store.compareAndSet('HEAD', undefined, encode('1'));
+      await gate.reached;
+      await store.put('a', bytes(10));
+      await store.close();
+      rmSync(root, { recursive: true });
+      const before = late;
+      gate.open();
+      await until(async () => late >= before + 2);
+      for (let i = 0; i < 50; i++) await yieldTurn(systemClock());
+      equal(existsSync(root), false);
     });
   });
 

@@ -183,7 +183,7 @@ export class ValueMirror {
         }
         // In this order: who claims the mirror after this look moves the value, and then the version is not this one.
         await this.#owner.verify();
-        await tier.folder.mark('mirrored', name);
+        await tier.addMirrored(name);
         expected = read?.version;
       }
       this.#versions.set(name, await remote.compareAndSet(name, expected, bytes));
