@@ -5,6 +5,7 @@ import { collectGarbage, type Garbage, keptManifests, readManifest } from './col
 import { encodeHead, encodeManifest, type Head, type HeadManifest, isMoved } from './head.js';
 import {
   canFollow,
+  canRename,
   deadReferences,
   headAfterPublish,
   headAfterTakeOver,
@@ -155,7 +156,8 @@ export class CheckpointStore {
   /**
    * As `takeOver`, and goes back to an older kept checkpoint: newer ones are given up. It keeps its id, or is known `as` a
    * higher one from then on, so that ids of those given up are not used again.
-   * @throws MillraceError `CHECKPOINT_NOT_FOUND` (invalid), `STORE_UNAVAILABLE`.
+   * @throws MillraceError `CHECKPOINT_NOT_FOUND` (invalid), `STORE_UNAVAILABLE`; `CHECKPOINT_ORDER` (invalid) when `as` is not
+   *   above all that HEAD keeps by now: another leader has completed checkpoints meanwhile, which must not be given up unseen.
    */
   async rollBack(checkpointId: number, { as = checkpointId }: { readonly as?: number } = {}): Promise<number> {
     const manifest = as === checkpointId ? undefined : await this.manifest(checkpointId);
@@ -164,6 +166,13 @@ export class CheckpointStore {
       const at = kept.findIndex((m) => m.checkpointId === checkpointId);
       const latest = kept[at];
       if (head === undefined || latest === undefined) throw this.#notFound(checkpointId);
+      if (manifest !== undefined && !canRename(head, manifest, as)) {
+        throw new MillraceError(
+          'invalid',
+          'CHECKPOINT_ORDER',
+          `checkpoint ${checkpointId} cannot be known as ${as}: another leader came meanwhile; HEAD keeps ${kept.map((m) => m.checkpointId).join(', ')}`,
+        );
+      }
       const renamed = manifest && { ...manifest, checkpointId: as, epoch: head.epoch + 1 };
       return { ...head, latest: renamed ?? latest, retained: kept.slice(at + 1) };
     });

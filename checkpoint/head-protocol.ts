@@ -85,6 +85,14 @@ export function keeps(head: Head, { checkpointId, epoch }: Manifest): boolean {
   return keptBy(head).some((kept) => kept.checkpointId === checkpointId && kept.epoch === epoch);
 }
 
+/**
+ * Whether HEAD may go back to a checkpoint that was looked at before, and give it an id of its own: it is still kept, and nothing
+ * has been completed since. What nobody has looked at is not given up.
+ */
+export function canRename(head: Head, manifest: Manifest, as: number): boolean {
+  return keeps(head, manifest) && keptBy(head).every((kept) => kept.checkpointId < as);
+}
+
 /** Objects that HEAD marks: what its manifests need, and those of them that stand outside it. `manifests`: all, read. */
 export function markedBy(head: Head, manifests: readonly Manifest[]): Set<string> {
   const moved = keptBy(head).flatMap((kept) => (isMoved(kept) ? [kept.object] : []));

@@ -9,6 +9,7 @@ import { MemoryBlobStore } from './memory-blob-store.js';
 import { pin, unpin } from './pin.js';
 import { segmentOf } from './segment-of.test.support.js';
 import { describeSegment } from './stored-segment.js';
+import { fallBack } from './undamaged.js';
 
 /* Races between leaders, readers and collectors that the model (head-model.test.ts) or a reader of the code has found. */
 
@@ -138,6 +139,34 @@ describe('races around HEAD', () => {
     deepEqual([other.latest?.checkpointId, other.checkpointIds], [2, [2, 1]]);
     equal(await other.rollBack(1), 3);
     equal(other.latest?.checkpointId, 1);
+  });
+
+  it('a fallback does not give up what a leader that lives still completes after the look', async () => {
+    const store = new MemoryBlobStore();
+    const old = await open(store, { retained: 3 });
+    await old.takeOver();
+    for (const id of [1, 2]) await old.publish(manifest(1, id, [await segment(store, 1, id)]));
+    // 2 is found damaged; while the rest is looked at, the old leader goes on.
+    const found = { newest: 2, damaged: [], undamaged: manifest(1, 1) };
+    await old.publish(manifest(1, 3));
+    const options = { store, random: random.fork(), logger: silentLogger() };
+    await rejects(fallBack(options, found), { code: 'CHECKPOINT_ORDER' });
+    deepEqual((await open(store)).checkpointIds, [3, 2, 1]);
+    await old.publish(manifest(1, 4));
+  });
+
+  it('a rollback under another id does not bring back what a reset has given up', async () => {
+    const store = new MemoryBlobStore();
+    const leader = await open(store);
+    await leader.takeOver();
+    await leader.publish(manifest(1, 1, [await segment(store, 1, 1)]));
+    const late = await open(store);
+    const other = await open(store);
+    await other.reset();
+    await other.collect();
+    await other.publish(manifest(2, 1));
+    await rejects(late.rollBack(1, { as: 2 }), { code: 'CHECKPOINT_ORDER' });
+    equal((await open(store)).latest?.epoch, 2);
   });
 
   it('HEAD may move on, and its manifest be collected, between the reading of the two', async () => {

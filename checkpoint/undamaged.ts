@@ -91,7 +91,8 @@ export async function look(
 /**
  * Opens a store and leads it, gone back to the undamaged checkpoint. It gets an id above all others, so that nothing that
  * was named after a newer one (a sink's files, say) is met again.
- * @throws MillraceError `CHECKPOINTS_DAMAGED` (corrupt): none is undamaged; `STORE_UNAVAILABLE`.
+ * @throws MillraceError `CHECKPOINTS_DAMAGED` (corrupt): none is undamaged; `STORE_UNAVAILABLE`; `CHECKPOINT_ORDER`,
+ *   `CHECKPOINT_NOT_FOUND` (invalid): another leader has moved HEAD on since it was looked at, look again.
  */
 export async function fallBack(
   options: CheckpointStoreOptions,
