@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { nodeDisk, seededRandom, silentLogger, systemClock, systemRandom } from '../../base/index.js';
 import {
   type BlobStore,
@@ -12,6 +13,7 @@ import {
 } from '../../checkpoint/index.js';
 import { type Suite, type SuiteContext, secondsOf, size } from '../harness.js';
 import { type Goal, median, type Round, type RowSpec, rowOf } from '../row.js';
+import { wholeProcess } from '../whole-process.js';
 import { ENTRY_BYTES, SyntheticJob, SyntheticState } from './synthetic-state.js';
 
 const TASKS = 4;
@@ -27,6 +29,7 @@ export const checkpoint: Suite = {
     await remote(context);
     await local(context);
     await restore(context);
+    await kills(context);
   },
 };
 
@@ -189,6 +192,18 @@ async function restore(context: SuiteContext): Promise<void> {
   const flat = Math.max(...p50) / Math.min(...p50);
   const goal: Goal = { of: 'value', reach: 1.5, aim: 1.1, atMost: true };
   row(context, { name: 'checkpoint.restore.flat', unit: 'x', goal }, [flat]);
+}
+
+/** Simulated, on fresh seeds: what `npm run chaos -- --sim --kills N` says. It ends with an error when anything was lost or leaked. */
+async function kills(context: SuiteContext): Promise<void> {
+  context.progress('checkpoint.kills');
+  const chaos = fileURLToPath(new URL('../../chaos/main.js', import.meta.url));
+  const wanted = size(context, 100_000, 200);
+  const text = await wholeProcess(chaos, ['--sim', '--kills', `${wanted}`, '--json']);
+  const { kills } = JSON.parse(text.trim().split('\n').at(-1) as string) as { kills: number };
+  row(context, { name: 'checkpoint.kills', unit: 'kills', goal: { of: 'value', reach: 10_000, aim: 100_000 } }, [
+    kills,
+  ]);
 }
 
 async function firstRead(store: BlobStore): Promise<void> {
