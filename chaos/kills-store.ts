@@ -30,7 +30,7 @@ export class WatchedBlobStore implements BlobStore {
   async put(name: string, bytes: Uint8Array): Promise<void> {
     await this.#inner.put(name, bytes);
     this.#trace('put', `${name} ${bytes.length}`);
-    this.#objects.set(name, bytes.slice());
+    this.#objects.set(name, new Uint8Array(bytes));
   }
 
   get(name: string, range?: { readonly offset: number; readonly length: number }): Promise<Uint8Array> {
@@ -91,7 +91,7 @@ export class RemoteBlobStore implements BlobStore {
 
   put(name: string, bytes: Uint8Array): Promise<void> {
     // What was sent does not change with the sender's memory; that it changes while it is being sent is a bug.
-    const sent = bytes.slice();
+    const sent = new Uint8Array(bytes);
     return this.#call('put', async () => {
       await this.#inner.put(name, sent);
       if (Buffer.compare(sent, bytes) !== 0)
@@ -120,7 +120,7 @@ export class RemoteBlobStore implements BlobStore {
   }
 
   compareAndSet(name: string, expected: string | undefined, bytes: Uint8Array): Promise<string> {
-    const sent = bytes.slice();
+    const sent = new Uint8Array(bytes);
     return this.#call('compareAndSet', () => this.#inner.compareAndSet(name, expected, sent));
   }
 

@@ -36,15 +36,23 @@ export const blobStoreContract: readonly BlobStoreContractCase[] = [
   {
     name: "the caller's bytes may change after put and get",
     async run({ one }) {
-      const mine = bytes(1, 2);
-      await one.put('a', mine);
-      mine[0] = 9;
-      (await one.get('a'))[1] = 9;
-      deepEqual([...(await one.get('a'))], [1, 2]);
-      const value = bytes(5);
-      await one.compareAndSet('v', undefined, value);
-      value[0] = 9;
-      deepEqual([...((await one.read('v'))?.bytes ?? [])], [5]);
+      // A Buffer's `slice` is no copy.
+      for (const [i, copied] of [bytes, (...values: number[]) => Buffer.from(values)].entries()) {
+        const name = `a${i}`;
+        const mine = copied(1, 2);
+        await one.put(name, mine);
+        mine[0] = 9;
+        (await one.get(name))[1] = 9;
+        (await one.get(name, { offset: 0, length: 2 }))[1] = 9;
+        deepEqual([...(await one.get(name))], [1, 2]);
+        deepEqual([...(await one.get(name, { offset: 0, length: 2 }))], [1, 2]);
+        const value = copied(5);
+        await one.compareAndSet(`v${i}`, undefined, value);
+        value[0] = 9;
+        const read = await one.read(`v${i}`);
+        if (read !== undefined) read.bytes[0] = 9;
+        deepEqual([...((await one.read(`v${i}`))?.bytes ?? [])], [5]);
+      }
     },
   },
   {

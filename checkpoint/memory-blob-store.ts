@@ -2,7 +2,10 @@ import { MillraceError } from '../base/index.js';
 import { validateBlobName } from './blob-name.js';
 import type { BlobStore } from './blob-store.js';
 
-/** A BlobStore that lives as long as the object. Bytes are copied in and out, as with any other store. */
+/**
+ * A BlobStore that lives as long as the object. Bytes are copied in and out, as with any other store (`slice` of a Buffer
+ * would not copy: what is kept here is none).
+ */
 export class MemoryBlobStore implements BlobStore {
   readonly location = 'memory';
   readonly #objects = new Map<string, Uint8Array>();
@@ -11,7 +14,7 @@ export class MemoryBlobStore implements BlobStore {
   async put(name: string, bytes: Uint8Array): Promise<void> {
     validateBlobName(name);
     if (this.#objects.has(name)) throw new MillraceError('invalid', 'BLOB_EXISTS', `memory: ${name} exists`);
-    this.#objects.set(name, bytes.slice());
+    this.#objects.set(name, new Uint8Array(bytes));
   }
 
   async get(name: string, range?: { readonly offset: number; readonly length: number }): Promise<Uint8Array> {
@@ -53,7 +56,7 @@ export class MemoryBlobStore implements BlobStore {
       );
     }
     const version = String(Number(current ?? '0') + 1);
-    this.#values.set(name, { bytes: bytes.slice(), version });
+    this.#values.set(name, { bytes: new Uint8Array(bytes), version });
     return version;
   }
 }

@@ -148,7 +148,7 @@ export class SegmentReader {
 
   /** A copy of what `blob` wrote. */
   blob(): Uint8Array {
-    return this.bytes(this.varint()).slice();
+    return new Uint8Array(this.bytes(this.varint()));
   }
 
   /** A view, valid as long as the segment's bytes. */

@@ -78,7 +78,7 @@ export class SegmentHome {
         { context: { task, checkpointId } },
       );
     }
-    this.#held.set(token, { task, attempt, checkpointId, bytes: bytes.slice(), described });
+    this.#held.set(token, { task, attempt, checkpointId, bytes: new Uint8Array(bytes), described });
     this.#heldBytes += bytes.byteLength;
     return token;
   }

@@ -180,7 +180,7 @@ export class TieredBlobStore implements BlobStore {
         throw thrown;
       }
     } else this.#queue.add(object);
-    if (!object.deleted && this.#memory.fits(bytes.byteLength)) this.#memory.set(name, bytes.slice());
+    if (!object.deleted && this.#memory.fits(bytes.byteLength)) this.#memory.set(name, new Uint8Array(bytes));
   }
 
   async get(name: string, range?: Range): Promise<Uint8Array> {
@@ -190,7 +190,7 @@ export class TieredBlobStore implements BlobStore {
     if (object === undefined && this.#mirror !== undefined) throw this.#notFound(name);
     const hot = this.#memory.get(name);
     if (hot !== undefined)
-      return range === undefined ? hot.slice() : hot.slice(range.offset, range.offset + range.length);
+      return new Uint8Array(range === undefined ? hot : hot.subarray(range.offset, range.offset + range.length));
     if (object !== undefined) {
       const deletes = this.#deletes;
       const bytes = await onDisk(this.location, `get ${name}`, () => this.#tier.read(object, range));
@@ -318,7 +318,7 @@ export class TieredBlobStore implements BlobStore {
       fetch = this.#fetchOnce(name).finally(() => this.#fetches.delete(name));
       this.#fetches.set(name, fetch);
     }
-    return (await fetch).slice();
+    return new Uint8Array(await fetch);
   }
 
   async #fetchOnce(name: string): Promise<Uint8Array> {
@@ -347,7 +347,7 @@ export class TieredBlobStore implements BlobStore {
   async #fetchRange(name: string, range: Range): Promise<Uint8Array> {
     const key = `${name}\n${range.offset}+${range.length}`;
     const hot = this.#memory.get(key);
-    if (hot !== undefined) return hot.slice();
+    if (hot !== undefined) return new Uint8Array(hot);
     const deletes = this.#deletes;
     const bytes = await this.#remote.get(name, range);
     if (deletes === this.#deletes) this.#keepInMemory(key, bytes);
@@ -355,7 +355,7 @@ export class TieredBlobStore implements BlobStore {
   }
 
   #keepInMemory(key: string, bytes: Uint8Array): void {
-    if (this.#memory.fits(bytes.byteLength)) this.#memory.set(key, bytes.slice());
+    if (this.#memory.fits(bytes.byteLength)) this.#memory.set(key, new Uint8Array(bytes));
   }
 
   #notFound(name: string): MillraceError {
