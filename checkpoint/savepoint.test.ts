@@ -102,6 +102,27 @@ describe('a savepoint', () => {
     ok((await job.checkpoints.collect({ thorough: true })).objects.length > 0, 'afterwards it may');
   });
 
+  it('takes bounded room: few objects are under way at once, however many there are', async () => {
+    const { store, manifest } = await jobWith(6, 500);
+    const target = new MemoryBlobStore();
+    const put = target.put.bind(target);
+    let [under, most, bytes, mostBytes] = [0, 0, 0, 0];
+    target.put = async (name, object) => {
+      if (!name.startsWith('segments/')) return put(name, object);
+      most = Math.max(most, ++under);
+      bytes += object.length;
+      mostBytes = Math.max(mostBytes, bytes);
+      for (let i = 0; i < 50; i++) await Promise.resolve();
+      await put(name, object);
+      under--;
+      bytes -= object.length;
+    };
+    const { objects } = await writeSavepoint(store, manifest, target, { ...options(), objectBytesMax: 2000 });
+    ok(objects.length > 12, `${objects.length} objects`);
+    equal(most, 3);
+    ok(mostBytes <= 3 * Math.max(...objects.map((o) => o.bytes)));
+  });
+
   it('of a checkpoint that is no longer kept is refused, and nothing usable is left', async () => {
     const { store, manifest, job } = await jobWith(1);
     for (let i = 0; i < 4; i++) await job.checkpoint();

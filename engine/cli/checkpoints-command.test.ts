@@ -295,8 +295,18 @@ describe('millrace checkpoints', () => {
     await refused(['restore', savepoint, stateDir], /\(--replace\) \[CHECKPOINTS_EXIST\]/);
     await refused(['restore', stateDir, restored], /not a savepoint \[SAVEPOINT_MISSING\]/);
 
-    const { code, stderr } = await tool('restore', savepoint, restored, '--claim');
+    const { code, stderr } = await tool('restore', savepoint, restored);
     equal(code, 0, stderr);
+    // As a claim leaves it that dies half way.
+    rmSync(join(savepoint, 'objects', 'savepoint'));
+    writeFileSync(join(savepoint, 'objects', 'removing'), 'x');
+    await refused(['restore', savepoint, restored], /\[SAVEPOINT_INCOMPLETE\]/);
+    const claimed = await tool('restore', savepoint, restored, '--claim');
+    equal(claimed.code, 0, claimed.stderr);
+    match(
+      claimed.stdout,
+      new RegExp(`^checkpoint ${id} is in ${restored} \\(since before\\); the savepoint is removed`),
+    );
     await refused(['ls', savepoint], /there are no checkpoints in .*\[CHECKPOINTS_NOT_FOUND\]/);
     const savedOut = place.path('saved-out');
     cpSync(out, savedOut, { recursive: true });
