@@ -132,6 +132,7 @@ export class S3Connection {
    */
   async call<T>(what: string, run: (call: S3Call) => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (this.#closed) throw this.#closedError();
+    if (signal?.aborted === true) throw this.#errorOf(what, given);
     const abort = new AbortController();
     let end: (reason: symbol) => void = () => {};
     const ended = new Promise<never>((_, reject) => {
@@ -145,8 +146,7 @@ export class S3Connection {
     };
     const giveUp = () => end(given);
     this.#calls.add(end);
-    if (signal?.aborted === true) giveUp();
-    else signal?.addEventListener('abort', giveUp);
+    signal?.addEventListener('abort', giveUp);
     try {
       const running = run({ sdk: this.#sdk, client: this.#client, options: { abortSignal: abort.signal }, progress });
       // The client may be slow to notice an abort, and what it then throws is nobody's.

@@ -101,6 +101,8 @@ describe('an S3 blob store before a bad network', () => {
       lost.lift();
       deepEqual(await direct.get('a'), one);
       await rejects(store.put('a', one), { code: 'BLOB_EXISTS' });
+      // It has looked first: a server that refuses a long body may close the connection before its 412 is read.
+      equal(front.count('PUT'), 2);
       await rejects((await open()).put('a', one), { code: 'BLOB_EXISTS' });
       await rejects(store.compareAndSet('v', undefined, one), { code: 'CAS_CONFLICT' });
       deepEqual((await store.read('v'))?.bytes, one);

@@ -36,7 +36,8 @@ export async function realS3OrStandIn(): Promise<S3UnderTest> {
 
 /** The small server written for the tests, and why it. */
 export async function smallS3(why: string): Promise<S3UnderTest> {
-  const small = await TestS3Server.listen();
+  // Small pages, so that lists have several.
+  const small = await TestS3Server.listen({ pageKeysMax: 4 });
   return {
     says: `S3 server of these tests: the small one written for them (${why})`,
     real: false,

@@ -73,7 +73,7 @@ async function uploadParts(put: MultipartPut, uploadId: string): Promise<Uploade
   const failed = new AbortController();
   let next = 1;
   const worker = async (): Promise<void> => {
-    while (next <= count && !failed.signal.aborted) {
+    while (next <= count) {
       const PartNumber = next++;
       const body = bytes.subarray((PartNumber - 1) * partBytes, PartNumber * partBytes);
       parts.push(await s3.call(`${put.what} part ${PartNumber} of ${count}`, upload(PartNumber, body), failed.signal));

@@ -125,8 +125,15 @@ describe('the probe of a store', () => {
   it('lets a failure of the store pass, which says nothing about its conditions', () =>
     onS3(async ({ front, open }) => {
       const store = await open();
-      front.inject({ method: 'PUT', nth: 2 }, { kind: 'answer', status: 503, code: 'SlowDown' });
-      await rejects(probeConditions(store, { random }), { code: 'STORE_UNAVAILABLE' });
+      for (const key of [/objects/, /values/]) {
+        // Where the probe wants to be refused: this is no refusal.
+        const injected = front.inject(
+          { method: 'PUT', key, nth: 2 },
+          { kind: 'answer', status: 503, code: 'SlowDown' },
+        );
+        await rejects(probeConditions(store, { random }), { code: 'STORE_UNAVAILABLE' });
+        equal(injected.hits, 1);
+      }
       front.inject({ method: 'DELETE' }, { kind: 'answer', status: 403, code: 'AccessDenied' });
       await rejects(probeConditions(store, { random }), { code: 'S3_ACCESS', message: /delete.*s3:DeleteObject/ });
     }));
