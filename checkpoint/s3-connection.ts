@@ -140,7 +140,10 @@ export class S3Connection {
     });
     const startTimer = () => this.#clock.schedule(this.#timeoutMs, () => end(timedOut));
     let timer = startTimer();
+    let over = false;
     const progress = () => {
+      // What is aborted may still deliver what had come in.
+      if (over) return;
       timer.cancel();
       timer = startTimer();
     };
@@ -159,6 +162,7 @@ export class S3Connection {
       if (s3Failure(thrown).named) this.#answered = true;
       throw this.#errorOf(what, thrown);
     } finally {
+      over = true;
       timer.cancel();
       signal?.removeEventListener('abort', giveUp);
       this.#calls.delete(end);

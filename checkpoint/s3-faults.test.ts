@@ -1,8 +1,9 @@
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { MillraceError, seededRandom } from '../base/index.js';
+import { MillraceError, seededRandom, silentLogger, systemClock, systemRandom } from '../base/index.js';
 import type { BlobStore } from './blob-store.js';
 import { ManualDeadlines } from './manual-deadlines.test.support.js';
+import { RetryingBlobStore } from './retrying-blob-store.js';
 import type { S3Fault } from './s3-front.test.support.js';
 import { onS3, patternBytes } from './s3-ground.test.support.js';
 
@@ -106,6 +107,25 @@ describe('an S3 blob store before a bad network', () => {
       await rejects((await open()).put('a', one), { code: 'BLOB_EXISTS' });
       await rejects(store.compareAndSet('v', undefined, one), { code: 'CAS_CONFLICT' });
       deepEqual((await store.read('v'))?.bytes, one);
+    }));
+
+  it('own success reported as 412 by a retry (aws-sdk-java-v2#6580): known as such by whoever tries again', () =>
+    onS3(async ({ front, direct, open }) => {
+      const store = new RetryingBlobStore({
+        inner: await open(),
+        clock: systemClock(),
+        random: systemRandom(),
+        logger: silentLogger(),
+        settings: { firstDelayMs: 1 },
+      });
+      const lost = front.inject({ method: 'PUT', times: 1 }, { kind: 'lost' });
+      await store.put('a', one);
+      equal(lost.hits, 1);
+      await direct.put('b', Uint8Array.of(2));
+      front.inject({ method: 'PUT', times: 1 }, { kind: 'reset' });
+      await rejects(store.put('b', one), { code: 'BLOB_EXISTS' });
+      deepEqual(await direct.get('b'), Uint8Array.of(2));
+      store.close();
     }));
 
   it('a value that another writer moves meanwhile is a conflict, and stays as the other left it', () =>
