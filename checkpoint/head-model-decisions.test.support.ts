@@ -18,6 +18,7 @@ export interface Decisions {
   readonly canFollow: typeof real.canFollow;
   readonly canRegain: typeof real.canRegain;
   readonly keeps: typeof real.keeps;
+  readonly canRename: typeof real.canRename;
   readonly segmentName: typeof segmentObjectName;
   /** What a move of HEAD carries, of the nonce drawn for it. */
   readonly nonceOfMove: (drawn: string) => string;
@@ -47,6 +48,7 @@ export const realDecisions: Decisions = Object.freeze({
   canFollow: real.canFollow,
   canRegain: real.canRegain,
   keeps: real.keeps,
+  canRename: real.canRename,
   segmentName: segmentObjectName,
   nonceOfMove: (drawn: string) => drawn,
   storeHeedsVersions: true,
@@ -124,6 +126,10 @@ export const faults = {
   'the collector reads pins before HEAD': { collectorReads: 'pins, then HEAD' },
   'a pin is valid if HEAD keeps its id': {
     keeps: (head: Head, { checkpointId }: Manifest) => real.keptBy(head).some((m) => m.checkpointId === checkpointId),
+  },
+  'a fallback does not look whether HEAD has moved on': { canRename: () => true },
+  'a fallback trusts the id of what it goes back to': {
+    canRename: (head: Head, _manifest: Manifest, as: number) => real.keptBy(head).every((m) => m.checkpointId < as),
   },
   'a pin is valid at once': { keeps: () => true },
 } as const satisfies Record<string, Partial<Decisions>>;

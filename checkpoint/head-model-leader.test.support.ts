@@ -1,9 +1,19 @@
 import type { Step } from './explore.test.support.js';
-import type { Head } from './head.js';
+import type { Head, HeadManifest } from './head.js';
 import type { WorldKeys } from './head-model-key.test.support.js';
 import { type Move, type MoveKind, versionOf } from './head-model-move.test.support.js';
 import { failed, fenced, forgotten, isInHead, moved, writerAt } from './head-model-outcomes.test.support.js';
-import { compareAndSet, type Setup, send, spend, type World, withWriter } from './head-model-world.test.support.js';
+import {
+  compareAndSet,
+  manifestOf,
+  readManifests,
+  type Setup,
+  segmentsOf,
+  send,
+  spend,
+  type World,
+  withWriter,
+} from './head-model-world.test.support.js';
 import { keptBy } from './head-protocol.js';
 
 /*
@@ -17,10 +27,17 @@ import { keptBy } from './head-protocol.js';
 export function leaderSteps(world: World, index: number, setup: Setup, keys: WorldKeys): Step<World>[] {
   const who = 'AB'[index] as string;
   const steps: Step<World>[] = [];
-  const add = (label: string, to: World | undefined) => to && steps.push({ label: `${who} ${label}`, to });
+  const add = (label: string, to: World | undefined): void => {
+    if (to !== undefined) steps.push({ label: `${who} ${label}`, to });
+  };
   const { at, move } = writerAt(world, index);
   if (at === 'off')
     for (const lead of leads(world, setup)) add(`reads HEAD to ${lead.kind}`, begin(world, index, setup, keys, lead));
+  if (at === 'off') lookBack(world, index, add);
+  if (at === 'looked') {
+    const to = fallBack(world, index, setup, keys);
+    add(`reads HEAD to fall back${writerAt(to, index).at === 'off' ? ', and is too late' : ''}`, to);
+  }
   if (at === 'regain') {
     const to = regain(world, index, setup, keys);
     add(`reads HEAD to regain${to && writerAt(to, index).at === 'off' ? ', and is fenced' : ''}`, to);
@@ -64,6 +81,7 @@ interface Lead {
   readonly kind: MoveKind;
   /** HEAD to go on from. */
   readonly from: Head | undefined;
+  readonly newest: HeadManifest | null;
   readonly world: World;
 }
 
@@ -71,37 +89,73 @@ interface Lead {
 function leads(world: World, { epochMax }: Setup): Lead[] {
   const { head } = world;
   if ((head?.epoch ?? 0) >= epochMax) return [];
-  const found: Lead[] = [{ kind: 'take over', from: head ?? undefined, world }];
+  const found: Lead[] = [{ kind: 'take over', from: head ?? undefined, newest: null, world }];
   if (head === null) return found;
   const forReset = spend(world, 'resets');
   if (forReset !== undefined)
-    found.push({ kind: 'reset', from: { ...head, latest: null, retained: [] }, world: forReset });
+    found.push({ kind: 'reset', from: { ...head, latest: null, retained: [] }, newest: null, world: forReset });
   const forRollBack = spend(world, 'rollBacks');
   for (const [at, latest] of keptBy(head).entries()) {
     if (at === 0 || forRollBack === undefined) continue;
     found.push({
       kind: 'roll back',
       from: { ...head, latest, retained: keptBy(head).slice(at + 1) },
+      newest: null,
       world: forRollBack,
     });
   }
   return found;
 }
 
+/** Looks at HEAD for a checkpoint to go back to (`findRestorable`, to which the newer ones are damaged). */
+function lookBack(world: World, index: number, add: (label: string, to: World) => void): void {
+  const left = spend(world, 'rollBacks');
+  const manifests = world.head === null ? [] : (readManifests(world, world.head) ?? []);
+  for (const manifest of left === undefined ? [] : manifests.slice(1)) {
+    const found = { manifest, newest: world.head?.latest as HeadManifest };
+    const label = `finds that it has to fall back to checkpoint ${manifest.checkpointId} of epoch ${manifest.epoch}`;
+    add(label, withWriter(left as World, index, { at: 'looked', found }));
+  }
+}
+
+/** `CheckpointStore.openAt`, as `fallBack` calls it. */
+function fallBack(world: World, index: number, setup: Setup, keys: WorldKeys): World {
+  const { found } = writerAt(world, index);
+  const { head } = world;
+  if (found === null || head === null) return world;
+  const { manifest, newest } = found;
+  const as = newest.checkpointId + 1;
+  const at = keptBy(head).findIndex((kept) => kept.checkpointId === manifest.checkpointId);
+  const isOvertaken = at < 0 || head.epoch >= setup.epochMax || !setup.decisions.canRename(head, manifest, as);
+  if (isOvertaken) return forgotten(world, index);
+  const latest = manifestOf(head.epoch + 1, as, segmentsOf(manifest), manifest.final);
+  const from = { ...head, latest, retained: keptBy(head).slice(at + 1) };
+  const absent = withWriter(world, index, { found: null });
+  return begin(world, index, setup, keys, { kind: 'roll back', from, newest, world: absent });
+}
+
 function begin(world: World, index: number, { decisions }: Setup, keys: WorldKeys, lead: Lead): World {
   const ticket = keys.fresh(world);
   const head = decisions.headAfterTakeOver(lead.from, decisions.nonceOfMove(ticket));
-  const move: Move = { ticket, kind: lead.kind, head, expected: world.head, manifest: null, denied: false };
+  const move: Move = {
+    ticket,
+    kind: lead.kind,
+    head,
+    expected: world.head,
+    manifest: null,
+    newest: lead.newest,
+    denied: false,
+  };
   return withWriter(lead.world, index, { at: 'move', seen: world.head, move, attempt: 1 });
 }
 
 function regain(world: World, index: number, setup: Setup, keys: WorldKeys): World | undefined {
-  const { unknown, regainIn } = writerAt(world, index);
+  const { unknown, led } = writerAt(world, index);
   const { decisions, epochMax } = setup;
   const nonces = new Set(unknown.map(decisions.nonceOfMove));
-  if (!decisions.canRegain(world.head ?? undefined, regainIn, nonces)) return fenced(world, index);
+  if (!decisions.canRegain(world.head ?? undefined, led, nonces)) return fenced(world, index);
   if ((world.head?.epoch ?? 0) >= epochMax) return undefined;
-  return begin(world, index, setup, keys, { kind: 'regain', from: world.head ?? undefined, world });
+  return begin(world, index, setup, keys, { kind: 'regain', from: world.head ?? undefined, newest: null, world });
 }
 
 function unanswered(world: World, index: number, move: Move, setup: Setup): World | undefined {
@@ -137,7 +191,7 @@ function settle(world: World, index: number, setup: Setup): World {
 }
 
 function tryAgain(world: World, index: number, setup: Setup): World {
-  const { move, attempt, seen, doubt } = writerAt(world, index);
+  const { move, attempt, doubt } = writerAt(world, index);
   if (attempt < setup.attemptsMax) return withWriter(world, index, { at: 'move', attempt: attempt + 1 });
   // It is unknown whether HEAD was moved.
   if (move === null || (move.kind !== 'publish' && move.kind !== 'regain')) return forgotten(world, index);
@@ -146,7 +200,6 @@ function tryAgain(world: World, index: number, setup: Setup): World {
   return withWriter(world, index, {
     at: 'regain',
     leads: false,
-    regainIn: seen?.epoch ?? 0,
     doubt: doubt ?? move,
     move: null,
     attempt: 0,

@@ -13,6 +13,8 @@ export interface Move {
   readonly expected: Head | null;
   /** What it publishes. */
   readonly manifest: Manifest | null;
+  /** What was the newest checkpoint when it was decided which to go back to. */
+  readonly newest: HeadManifest | null;
   /** Its leader was told that it did not and will not happen. */
   readonly denied: boolean;
 }
@@ -44,7 +46,12 @@ export function moveProblem(before: Head | null, move: Move, retained: number): 
     return `the ${kind} of checkpoint ${move.manifest?.checkpointId} happened after its leader was told that it did not`;
   if (kind !== 'publish') {
     if (before !== null && head.epoch < before.epoch) return `a ${kind} took the epoch back to ${head.epoch}`;
-    const expected = kind === 'reset' ? [] : kind === 'roll back' ? kept.slice(kept.indexOf(now[0] ?? '')) : kept;
+    if (move.newest !== null && nameOf(move.newest) !== kept[0])
+      return `a ${kind} gave up checkpoint ${kept[0]}, which nobody had looked at`;
+    // Under its own id, or a new one.
+    const backAt = kept.indexOf(now[0] ?? '') >= 0 ? kept.indexOf(now[0] ?? '') : kept.length - now.length;
+    const back = [now[0] ?? 'none', ...kept.slice(backAt + 1)];
+    const expected = kind === 'reset' ? [] : kind === 'roll back' ? back : kept;
     return now.join() === expected.join() ? undefined : `a ${kind} turned checkpoints ${kept} into ${now}`;
   }
   if (before === null || head.latest === null) return 'a publication without a leader';

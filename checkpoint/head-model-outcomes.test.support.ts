@@ -53,6 +53,7 @@ function led(world: World, index: number, move: Move, setup: Setup): World {
   const leading = withWriter(withoutCompaction(world, index), index, {
     at: 'ready',
     leads: true,
+    led: move.head.epoch,
     latest,
     begun: 0,
     unknown: [],

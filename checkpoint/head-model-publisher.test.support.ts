@@ -138,7 +138,7 @@ function publish(
   return withWriter(world, index, {
     at: movesManifests ? 'manifests' : 'move',
     begun: Math.max(begun, checkpointId),
-    move: { ticket, kind: 'publish', head, expected: seen, manifest, denied: false },
+    move: { ticket, kind: 'publish', head, expected: seen, manifest, newest: null, denied: false },
     attempt: 1,
     landed: false,
   });

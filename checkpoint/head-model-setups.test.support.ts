@@ -41,6 +41,14 @@ const small: Readonly<Record<string, Changes>> = {
     retained: 2,
     budget: { crashes: 1, resets: 1, rollBacks: 1, unanswered: 1 },
   },
+  'two leaders that roll back and fall back, and a collector': {
+    writers: 2,
+    collectors: 1,
+    idMax: 3,
+    epochMax: 3,
+    retained: 3,
+    budget: { rollBacks: 1 },
+  },
   'checkpoints built on any that is kept or pinned': {
     collectors: 1,
     readers: 1,
@@ -208,6 +216,21 @@ const plantings: Readonly<Record<Fault, Planting>> = {
     readers: 1,
     budget: { crashes: 1, resets: 1 },
     harm: /is pinned, and .* is gone/,
+  },
+  'a fallback does not look whether HEAD has moved on': {
+    writers: 2,
+    idMax: 3,
+    retained: 3,
+    budget: { rollBacks: 1 },
+    harm: /a roll back gave up checkpoint 3 of epoch 1, which nobody had looked at/,
+  },
+  'a fallback trusts the id of what it goes back to': {
+    writers: 2,
+    collectors: 1,
+    epochMax: 3,
+    retained: 2,
+    budget: { rollBacks: 1, resets: 1, crashes: 1 },
+    harm: /which nobody had looked at/,
   },
   'a pin is valid at once': { collectors: 1, readers: 1, harm: /is pinned, and .* is gone/ },
 };

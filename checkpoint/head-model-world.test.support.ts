@@ -1,5 +1,4 @@
-import type { Head } from './head.js';
-import { isMoved } from './head.js';
+import { type Head, type HeadManifest, isMoved } from './head.js';
 import type { Decisions } from './head-model-decisions.test.support.js';
 import { type Move, moveProblem, versionOf } from './head-model-move.test.support.js';
 import { keptBy } from './head-protocol.js';
@@ -62,7 +61,7 @@ export interface Compaction {
 
 /** One leader's memory: CheckpointStore with its HeadRegister, and what the engine's driver and the segment home hold. */
 export interface Writer {
-  readonly at: 'off' | 'move' | 'settle' | 'ready' | 'stored' | 'manifests' | 'regain' | 'stopped';
+  readonly at: 'off' | 'looked' | 'move' | 'settle' | 'ready' | 'stored' | 'manifests' | 'regain' | 'stopped';
   readonly leads: boolean;
   /** HEAD, and so its version, as last seen. */
   readonly seen: Head | null;
@@ -73,7 +72,10 @@ export interface Writer {
   readonly attempt: number;
   /** Tickets of moves of unknown outcome. */
   readonly unknown: readonly string[];
-  readonly regainIn: number;
+  /** Epoch of its last takeover. */
+  readonly led: number;
+  /** A checkpoint found to go back to, and the newest of that time: to take the id after that. */
+  readonly found: { readonly manifest: Manifest; readonly newest: HeadManifest } | null;
   /** The publication that a regain has to settle. */
   readonly doubt: Move | null;
   readonly pending: {
@@ -96,7 +98,8 @@ export const absentWriter: Writer = Object.freeze({
   move: null,
   attempt: 0,
   unknown: [],
-  regainIn: 0,
+  led: 0,
+  found: null,
   doubt: null,
   pending: null,
   compaction: null,

@@ -44,6 +44,8 @@ const happenings = [
   'A moves HEAD to regain: checkpoint # is complete',
   'A moves HEAD to reset',
   'A moves HEAD to roll back',
+  'A reads HEAD to fall back',
+  'A reads HEAD to fall back, and is too late',
   'A reads HEAD to learn what became of its move to publish: fenced',
   'A reads HEAD to learn what became of its move to publish: moved',
   'A reads HEAD to learn what became of its move to publish: not moved',
