@@ -88,7 +88,7 @@ async function build(program: GoProgram, folder: string, name: string): Promise<
   try {
     const what = `${program.path}@${program.version}`;
     const env = { ...process.env, GOBIN: made, CGO_ENABLED: '0' };
-    const child = spawn('sh', ['-c', keeper, 'sh', 'nice', 'go', 'install', '-ldflags=-s -w', what], {
+    const child = spawn('sh', ['-c', keeper, 'sh', 'nice', '-n', '19', 'go', 'install', '-ldflags=-s -w', what], {
       env,
       detached: true,
       stdio: ['pipe', 'ignore', 'pipe'],

@@ -77,7 +77,8 @@ describe('killing workers', () => {
     deepEqual({ duplicates, missing, unexpected }, { duplicates: 0, missing: 0, unexpected: 0 }, what);
     const result = run.result<RunResult>();
     equal(result.rows, ROWS, what);
-    ok(result.checkpoints > 1 && result.restarts > 0, `${what}: ${run.stdout}`);
+    // One that ended before its first kill, on a machine that is busy, proves nothing, and counts for nothing.
+    ok(killedAfterMs.length === 0 || (result.checkpoints > 1 && result.restarts > 0), `${what}: ${run.stdout}`);
     return killedAfterMs.length;
   }
 });
