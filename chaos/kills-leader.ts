@@ -253,6 +253,7 @@ export class KillsLeader {
   async #compacted({ compaction, plan }: Extract<SchedulerEffect, { kind: 'compact' }>): Promise<void> {
     const { life, compactors, releasesEarly } = this.#options;
     const compactions = this.#compactions;
+    const reign = this.#epoch;
     const place = compactors[life.random.below(compactors.length)] as Place<KillsCompactor>;
     try {
       const reservation = this.#checkpoints.reserve();
@@ -266,7 +267,9 @@ export class KillsLeader {
       if (compactions === this.#compactions) this.#carryOut(compactions.failed(compaction));
       const tasks = this.#opened?.latest?.tasks ?? [];
       const isStale = !tasks.some(({ segments }) => applyCompaction(segments, plan.inputs, []) !== undefined);
-      this.#judge(thrown, isStale);
+      // A lost put of a reign that is over: its object was there, and the next leader's collection has deleted it since.
+      const isDeleted = reign !== this.#opened?.epoch && thrown instanceof MillraceError && thrown.code === 'BLOB_EXISTS';
+      if (!isDeleted) this.#judge(thrown, isStale);
     }
   }
 
