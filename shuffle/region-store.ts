@@ -18,7 +18,7 @@ import { type StoredRange, StoredRuns } from './stored-runs.js';
 
 export type RegionEvent =
   | { readonly kind: 'diskSetAside'; readonly folder: string; readonly reason: string }
-  /** Told once per partition, when somebody asks for what is gone. */
+  /** Told once per partition, when somebody asks for what is gone; after a restart also for what was trimmed before it. */
   | { readonly kind: 'lost'; readonly partition: string; readonly reason: string }
   /** A file was torn or damaged and is removed. */
   | { readonly kind: 'cut'; readonly file: string; readonly reason: string };
