@@ -74,6 +74,23 @@ describe('races around HEAD', () => {
     });
   }
 
+  it('a pin that was put, and then not looked after, does not stay', async () => {
+    const store = new MemoryBlobStore();
+    const leader = await open(store);
+    await leader.takeOver();
+    await leader.publish(manifest(1, 1));
+    const lost = async () => {
+      throw new MillraceError('unavailable', 'STORE_UNAVAILABLE', 'no answer');
+    };
+    before(store, 'read', lost);
+    await rejects(pin(store, manifest(1, 1), 'reader', random), { code: 'STORE_UNAVAILABLE' });
+    deepEqual(await store.list('pins/'), []);
+    const put = store.put.bind(store);
+    store.put = (name, bytes) => put(name, bytes).then(lost);
+    await rejects(pin(store, manifest(1, 1), 'reader', random), { code: 'STORE_UNAVAILABLE' });
+    deepEqual(await store.list('pins/'), []);
+  });
+
   it('what leaves HEAD while a reservation holds the line is collected once that is released', async () => {
     const store = new MemoryBlobStore();
     const leader = await open(store);

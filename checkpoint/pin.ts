@@ -22,10 +22,16 @@ export interface Pin {
 export async function pin(store: BlobStore, manifest: Manifest, owner: string, random: Random): Promise<Pin> {
   const { checkpointId } = manifest;
   const name = `pins/${checkpointId}-${owner}-${random.nonce()}`;
-  await store.put(name, encodeManifest(manifest));
-  // Looked at after the pin is there: from now on a collector that sees this checkpoint gone also sees the pin.
-  const read = await readHead(store);
-  if (read !== undefined && keeps(read.head, manifest)) return { name, manifest };
+  try {
+    await store.put(name, encodeManifest(manifest));
+    // Looked at after the pin is there: from now on a collector that sees this checkpoint gone also sees the pin.
+    const read = await readHead(store);
+    if (read !== undefined && keeps(read.head, manifest)) return { name, manifest };
+  } catch (thrown) {
+    // It may be there, and nobody else knows its name.
+    await store.delete(name).catch(() => {});
+    throw thrown;
+  }
   await store.delete(name);
   throw new MillraceError(
     'invalid',
