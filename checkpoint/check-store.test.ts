@@ -147,6 +147,22 @@ describe('checking a store', () => {
       [[], []],
     );
     match(told.notes[0] ?? '', /checkpoint 2 cannot be pinned; .*: the process died here/);
+    // What the job gives up meanwhile is left out all the same.
+    const { store: live, job } = await jobWith(3);
+    const looking = new DyingStore(live);
+    let turn = 0;
+    looking.before = async (call) => {
+      if (call === 'put') await new DyingStore(live, 1).put('x', new Uint8Array(0));
+      if (call !== 'get' || turn++ > 0) return;
+      await job.checkpoints.reset();
+      for (let i = 0; i < 4; i++) await job.checkpoint();
+      await job.checkpoints.collect({ thorough: true });
+    };
+    const again = await checkStore(looking, options());
+    deepEqual(
+      again.checkpoints.flatMap((c) => c.problems),
+      [],
+    );
   });
 
   it('a store that gives no answer is not damage', async () => {

@@ -141,9 +141,9 @@ async function lookAtKept(
   return undefined;
 }
 
-async function isKept(store: BlobStore, { checkpointId }: HeadManifest): Promise<boolean> {
+async function isKept(store: BlobStore, { checkpointId, epoch }: HeadManifest): Promise<boolean> {
   const read = await readHead(store);
-  return read !== undefined && keptBy(read.head).some((m) => m.checkpointId === checkpointId);
+  return read !== undefined && keptBy(read.head).some((m) => m.checkpointId === checkpointId && m.epoch === epoch);
 }
 
 /** Undefined when it was taken away meanwhile. */

@@ -1,6 +1,6 @@
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { seededRandom, silentLogger } from '../base/index.js';
+import { MillraceError, seededRandom, silentLogger } from '../base/index.js';
 import type { BlobStore } from './blob-store.js';
 import { CheckpointStore } from './checkpoint-store.js';
 import { assertHolds, breathe, CheckpointedJob, type Contents } from './checkpointed-job.test.support.js';
@@ -176,6 +176,47 @@ describe('restoring a savepoint', () => {
       deepEqual(await savepoint.list(''), [], `round ${round}`);
     }
     ok(lost > 20, `${lost} lost replies`);
+  });
+
+  it('a publication of which nobody knows whether it happened deletes nothing (FLINK-38347)', async () => {
+    for (const happened of [false, true]) {
+      const { savepoint, contents } = await savepointOf();
+      const store = new MemoryBlobStore();
+      const checkpoints = await CheckpointStore.open({ store, random: seededRandom(seed++), logger: silentLogger() });
+      await checkpoints.takeOver();
+      // HEAD is out of reach from here on; everything else is not.
+      const [compareAndSet, read] = [store.compareAndSet.bind(store), store.read.bind(store)];
+      const away = new MillraceError('unavailable', 'STORE_UNAVAILABLE', 'no answer');
+      store.compareAndSet = async (...args) => {
+        if (happened) await compareAndSet(...args);
+        throw away;
+      };
+      store.read = async () => {
+        throw away;
+      };
+      const options = { random: seededRandom(seed++), claim: true, objectBytesMax: small, breathe };
+      const target = { store, checkpoints };
+      await rejects(restoreSavepoint(savepoint, target, options), { code: 'STORE_UNAVAILABLE' });
+      Object.assign(store, { compareAndSet, read });
+      equal(await savepointState(savepoint), 'whole');
+      const latest = await latestOf(store);
+      equal(latest !== undefined, happened);
+      if (latest !== undefined) await assertHolds(store, latest, contents);
+      const again = await restore(savepoint, store, { claim: true });
+      equal(again.before, happened);
+      await assertHolds(store, again.checkpoint, contents);
+    }
+  });
+
+  it('the leader goes on, and the names it had reserved do not keep garbage alive', async () => {
+    const { savepoint, contents } = await savepointOf();
+    const store = new MemoryBlobStore();
+    const { checkpoint, checkpoints } = await restore(savepoint, store);
+    await store.put('segments/1-2-host-aborted', new Uint8Array(3));
+    await checkpoints.publish({ ...checkpoint, checkpointId: 5 });
+    const { objects } = await checkpoints.collect({ thorough: true });
+    deepEqual(objects, ['segments/1-2-host-aborted']);
+    await assertHolds(store, checkpoints.latest as Manifest, contents);
   });
 
   for (const claim of [false, true]) {

@@ -83,6 +83,21 @@ describe('a savepoint', () => {
     );
   });
 
+  it('small segments fill objects up to the bound, none beyond it', async () => {
+    const { store, manifest, contents } = await jobWith(8);
+    const refs = manifest.tasks.flatMap((t) => t.segments).filter((s) => s.inline === undefined);
+    const largest = Math.max(...refs.map((s) => s.length));
+    const target = new MemoryBlobStore();
+    const write = { ...options(), objectBytesMax: 2 * largest };
+    const { manifest: copy, objects } = await writeSavepoint(store, manifest, target, write);
+    await assertHolds(target, copy, contents);
+    ok(
+      objects.every(({ bytes }) => bytes <= 2 * largest),
+      JSON.stringify(objects),
+    );
+    ok(objects.length > 2 && objects.length < refs.length, `${objects.length} objects of ${refs.length} segments`);
+  });
+
   it('the checkpoint is pinned meanwhile: a job that goes on and collects takes nothing away', async () => {
     const { store, job, manifest, contents } = await jobWith(3);
     const target = new DyingStore(new MemoryBlobStore());
@@ -313,6 +328,13 @@ describe('a savepoint that is removed', () => {
     ok((await removeSavepoint(target, { random, whole: true })) > 1);
     deepEqual(await target.list(''), []);
     equal(await removeSavepoint(target, { random, whole: true }), 0);
+  });
+
+  it('is refused from the first moment on', async () => {
+    const { target } = await whole();
+    await removeSavepoint(new DyingStore(target, 5, true), { random: seededRandom(2), whole: true }).catch(() => {});
+    deepEqual([await target.stat(savepointName), await target.stat(removingName)].map(Boolean), [true, true]);
+    await rejects(readSavepoint(target), { code: 'SAVEPOINT_INCOMPLETE' });
   });
 
   it('is never taken for whole while parts of it are gone', async () => {
