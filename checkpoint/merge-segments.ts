@@ -92,7 +92,10 @@ export async function* mergeSegments(
     }
   }
   if (output === undefined && first === options.range.first && carriesValues(states)) output = start();
-  if (output !== undefined) yield finish(output, options.range.last);
+  if (output === undefined) return;
+  // Not further than the next boundary, or it would lie across ranges in which nothing was changed.
+  const ends = [...boundaries].filter((group) => group >= Math.max(keyGroup, first));
+  yield finish(output, Math.min(...ends, options.range.last));
 }
 
 const carriesValues = (states: readonly SegmentState[]) => states.some((state) => state.value !== undefined);
