@@ -8,6 +8,7 @@ export {
   type LaneAggregates,
 } from './aggregates-state.js';
 export { BroadcastState, type ReadonlyBroadcastState } from './broadcast-state.js';
+export { ABSENT, AWAY, type ColdAnswer, type ColdState, type ColdTable, FOUND } from './cold-state.js';
 export type { CurrentKey } from './current-key.js';
 export { describeEntry, type EntryDescription } from './describe-entry.js';
 export type { TtlSettings } from './expiry.js';
