@@ -7,6 +7,7 @@ export {
   blobStoreContract,
   runBlobStoreCase,
 } from './blob-store-contract.js';
+export { ByteLru } from './byte-lru.js';
 export { checkSavepoint, type SavepointFindings } from './check-savepoint.js';
 export {
   type CheckedCheckpoint,
@@ -21,7 +22,7 @@ export {
   type CheckpointStoreOptions,
   type Reservation,
 } from './checkpoint-store.js';
-export { collectGarbage, type Garbage } from './collect-garbage.js';
+export { collectGarbage, type Garbage, readManifest } from './collect-garbage.js';
 export { type CompactOptions, compact } from './compact.js';
 export {
   type BlobCall,

@@ -217,6 +217,6 @@ it('a state without TTL carries no stamp, one with it eight bytes an entry', () 
     fixture.states.value.set(5);
     return fixture.store.stats().bytes;
   };
-  // The record of when TTL was switched on, 8 bytes for each of five states, and the one stamp.
-  equal(bytes({ ms: 5 }) - bytes(), 5 * 8 + 8);
+  // The record of when TTL was switched on, 16 bytes for each of five states, and the one stamp.
+  equal(bytes({ ms: 5 }) - bytes(), 5 * 16 + 8);
 });

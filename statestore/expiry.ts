@@ -36,14 +36,14 @@ export class Expiry {
     const { first, last } = store.range;
     const own = `${state}:ttl:${first}-${last}`;
     const names = store.operatorNames().filter((name) => name.startsWith(`${state}:ttl:`));
-    const known = names.map((name) => decode(store.operatorValue(name).get() as Uint8Array));
+    const known = names.map((name) => decodeTtlRecord(store.operatorValue(name).get() as Uint8Array));
     // After a rescale there may be several: the earliest, so that nothing comes back that was gone.
-    const earliest = ttl === undefined ? undefined : known.sort((a, b) => a - b)[0];
+    const earliest = ttl === undefined ? undefined : known.sort((a, b) => a.since - b.since)[0];
     for (const name of names) if (name !== own || earliest === undefined) store.operatorValue(name).remove();
-    this.#record = (since) => store.operatorValue(own).set(encode(since));
+    this.#record = (since) => store.operatorValue(own).set(encodeTtlRecord({ since, ttlMs: this.#ttlMs }));
     if (earliest === undefined) return;
-    this.#since = earliest;
-    if (!names.includes(own) || known.length > 1) this.#record(earliest);
+    this.#since = earliest.since;
+    if (!names.includes(own) || known.length > 1 || earliest.ttlMs !== this.#ttlMs) this.#record(earliest.since);
   }
 
   /** To be called in the first step, before an entry is looked at: where TTL was off before, it is on from now. */
@@ -63,16 +63,31 @@ export class Expiry {
   }
 
   isExpired(stamp: number): boolean {
-    return this.isOn && Math.max(stamp, this.#since + this.#ttlMs) <= this.#now();
+    return this.isOn && expiryOf(stamp, { since: this.#since, ttlMs: this.#ttlMs }) <= this.#now();
   }
 }
 
-function encode(ms: number): Uint8Array {
-  const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setFloat64(0, ms, true);
+/** What is stored of a state's TTL while it is on; also for those who read entries without their job. */
+export interface TtlRecord {
+  readonly since: number;
+  readonly ttlMs: number;
+}
+
+/** since f64 | ttl f64, little-endian. */
+function encodeTtlRecord({ since, ttlMs }: TtlRecord): Uint8Array {
+  const bytes = new Uint8Array(16);
+  const view = new DataView(bytes.buffer);
+  view.setFloat64(0, since, true);
+  view.setFloat64(8, ttlMs, true);
   return bytes;
 }
 
-function decode(bytes: Uint8Array): number {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getFloat64(0, true);
+export function decodeTtlRecord(bytes: Uint8Array): TtlRecord {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return { since: view.getFloat64(0, true), ttlMs: view.getFloat64(8, true) };
+}
+
+/** When an entry expires; +Infinity where TTL is off. */
+export function expiryOf(stamp: number, record: TtlRecord | undefined): number {
+  return record === undefined ? Number.POSITIVE_INFINITY : Math.max(stamp, record.since + record.ttlMs);
 }

@@ -11,6 +11,7 @@ export { BroadcastState, type ReadonlyBroadcastState } from './broadcast-state.j
 export { ABSENT, AWAY, type ColdAnswer, type ColdState, type ColdTable, FOUND } from './cold-state.js';
 export type { CurrentKey } from './current-key.js';
 export { describeEntry, type EntryDescription } from './describe-entry.js';
+export type { StateEntry } from './entries-of-key.js';
 export type { TtlSettings } from './expiry.js';
 export { FoldingState } from './folding-state.js';
 export { KeyedStates, type KeyedStatesOptions } from './keyed-states.js';
@@ -29,6 +30,15 @@ export {
   type OperatorStatesOf,
   operatorList,
 } from './operator-states.js';
+export type { QueryKey } from './query-key.js';
+export {
+  readState,
+  type StateAnswer,
+  type StateQuery,
+  StateReader,
+  type StateReaderOptions,
+  type StateSummary,
+} from './read-state.js';
 export { describeStates, type StateDescription } from './segment-format.js';
 export type {
   ByteTable,
@@ -42,6 +52,7 @@ export type {
   VisitBytes,
   VisitLanes,
 } from './spi.js';
+export { StateQueries, type StateQueriesOptions } from './state-queries.js';
 export {
   type AggregatesStateSpec,
   type AggregatingStateSpec,

@@ -4,7 +4,7 @@ export { Batch } from './batch.js';
 export { BatchBuilder, type BatchBuilderOptions } from './batch-builder.js';
 export type { Column } from './column.js';
 export { type ColumnsOf, encodeColumns } from './column-batch.js';
-export { decodeKeyValues, encodeKeyValues } from './key-encoding.js';
+export { decodeKeyValues, encodeKeyValues, keyTypesOf } from './key-encoding.js';
 export { KeyExtractor } from './key-extractor.js';
 export { keyGroupOf, keyGroupRange, subtaskOfKeyGroup } from './key-group.js';
 export { hashKey } from './key-hash.js';

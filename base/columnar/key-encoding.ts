@@ -25,6 +25,16 @@ export const KEY_TIMESTAMP = 0x0a;
 export const KEY_FLOAT64 = 0x0b;
 export const KEY_UTF8 = 0x0c;
 
+const TYPE_OF_TAG: Readonly<Record<number, ColumnType>> = {
+  [KEY_FALSE]: 'bool',
+  [KEY_TRUE]: 'bool',
+  [KEY_INT32]: 'int32',
+  [KEY_INT64]: 'int64',
+  [KEY_TIMESTAMP]: 'timestamp',
+  [KEY_FLOAT64]: 'float64',
+  [KEY_UTF8]: 'utf8',
+};
+
 const NAN_HIGH = 0x7ff80000;
 const SIGN = 0x80000000 | 0;
 const VIEWS_MAX = 256;
@@ -214,6 +224,16 @@ export function decodeKeyValues(key: Uint8Array): Value[] {
     at = next;
   }
   return values;
+}
+
+/** The types of the values that a key is made of; null where the value is null. @throws MillraceError `KEY_CORRUPT` (corrupt). */
+export function keyTypesOf(key: Uint8Array): (ColumnType | null)[] {
+  const types: (ColumnType | null)[] = [];
+  for (let at = 0; at < key.length; ) {
+    types.push(TYPE_OF_TAG[key[at] as number] ?? null);
+    at = decodeValue(key, at)[1];
+  }
+  return types;
 }
 
 function decodeValue(key: Uint8Array, at: number): [value: Value, next: number] {
