@@ -1,4 +1,5 @@
 /** The checkpoint store: blobs, HEAD, manifests. Usable alone; knows nothing of jobs. */
+export { hasCode } from './blob-errors.js';
 export { type ObjectName, parseObjectName, validateBlobName } from './blob-name.js';
 export type { BlobStore } from './blob-store.js';
 export {

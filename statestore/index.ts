@@ -7,16 +7,21 @@ export {
   type LaneAggregate,
   type LaneAggregates,
 } from './aggregates-state.js';
+export type { Line } from './base-record.js';
+export type { BaseStores } from './base-store.js';
 export { BroadcastState, type ReadonlyBroadcastState } from './broadcast-state.js';
 export { ABSENT, AWAY, type ColdAnswer, type ColdState, type ColdTable, FOUND } from './cold-state.js';
 export type { CurrentKey } from './current-key.js';
 export { describeEntry, type EntryDescription } from './describe-entry.js';
 export type { StateEntry } from './entries-of-key.js';
 export type { TtlSettings } from './expiry.js';
+export type { History } from './folder-list.js';
 export { FoldingState } from './folding-state.js';
 export { KeyedStates, type KeyedStatesOptions } from './keyed-states.js';
 export { ListState } from './list-state.js';
+export { type LmdbSettings, lmdbBaseStores } from './lmdb-base-store.js';
 export { MapState } from './map-state.js';
+export { MemoryBaseStores } from './memory-base-store.js';
 export { MemoryStateStore } from './memory-state-store.js';
 export { OperatorList, type Redistribution } from './operator-list.js';
 export {
@@ -30,6 +35,7 @@ export {
   type OperatorStatesOf,
   operatorList,
 } from './operator-states.js';
+
 export type { QueryKey } from './query-key.js';
 export {
   readState,
@@ -39,6 +45,9 @@ export {
   type StateReaderOptions,
   type StateSummary,
 } from './read-state.js';
+
+export { type RemotePart, RemoteState, type RemoteStateOptions } from './remote-state.js';
+
 export { describeStates, type StateDescription } from './segment-format.js';
 export type {
   ByteTable,
@@ -52,6 +61,12 @@ export type {
   VisitBytes,
   VisitLanes,
 } from './spi.js';
+export {
+  type CompletedSegment,
+  type FolderSettings,
+  StateFolder,
+  type StateFolderOptions,
+} from './state-folder.js';
 export { StateQueries, type StateQueriesOptions } from './state-queries.js';
 export {
   type AggregatesStateSpec,
@@ -74,5 +89,7 @@ export {
 } from './state-specs.js';
 export { stateStoreContract } from './state-store-contract.js';
 export type { MakeStateStore, StateStoreContractCase } from './state-store-contract-case.js';
+export { StateView, type StateViewOptions, type ViewEntry } from './state-view.js';
 export { json, type NamedCodec, type StateCodec, type StateValue, type ValueSpec } from './value-spec.js';
 export { ValueState } from './value-state.js';
+export type { OverlayEntry, ViewDescription } from './view-description.js';

@@ -88,7 +88,7 @@ class MemoryBaseStore implements WritableBaseStore {
     const changed = new Map<string, MemoryEntry | undefined>();
     changes({
       put(key, value) {
-        const entry = { key: key.slice(), value: value.slice() };
+        const entry = { key: copyOf(key), value: copyOf(value) };
         changed.set(nameOf(key), entry);
       },
       remove: (key) => void changed.set(nameOf(key), undefined),
@@ -187,6 +187,11 @@ class MemoryScan implements BaseScan {
   }
 
   close(): void {}
+}
+
+/** Not `slice`: that of a Buffer is no copy. */
+function copyOf(bytes: Uint8Array): Uint8Array {
+  return new Uint8Array(bytes);
 }
 
 function nameOf(key: Uint8Array): string {
