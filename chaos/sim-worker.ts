@@ -10,7 +10,7 @@ import {
   type WorkerSettings,
 } from '../engine/runtime/index.js';
 import { type ShuffleFaults, shuffleClient } from '../shuffle/index.js';
-import { MemoryStateStore } from '../statestore/index.js';
+import { MemoryStateStore, steppedWriter } from '../statestore/index.js';
 import type { ShuffleWatch } from './shuffle-watch.js';
 import type { SimClock } from './sim-clock.js';
 import type { SimContext } from './sim-process.js';
@@ -81,6 +81,7 @@ async function simSlotMain(context: SimContext, settings: SlotSettings, parts: S
     faults: parts.faults,
     ...(mapped ? { memory } : {}),
   });
+  const writer = steppedWriter(clock);
   const slot = new Slot({
     worker: settings.worker,
     slot: settings.slot,
@@ -92,7 +93,7 @@ async function simSlotMain(context: SimContext, settings: SlotSettings, parts: S
     scheduler,
     daemon,
     shuffle: parts.shuffle.environment(client.environment, settings.worker, mapped),
-    createState: (range) => new MemoryStateStore(range, { chainLengthMax: Number.POSITIVE_INFINITY }),
+    createState: (range) => new MemoryStateStore(range, { chainLengthMax: Number.POSITIVE_INFINITY, writer }),
   });
   await slot.run();
   daemon.close();

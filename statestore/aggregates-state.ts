@@ -81,24 +81,22 @@ export class AggregatesState<Row, Result> {
       this.#table.touch(slot);
     }
     const { values } = this.#table;
-    const at = slot * this.#table.lanes;
-    for (const { aggregate, lane } of this.#placed) aggregate.add(values, at + lane, row as never);
-    values[at + this.#expiryLane] = this.#expiry.stamp();
+    for (const { aggregate, lane } of this.#placed) aggregate.add(values, slot + lane, row as never);
+    values[slot + this.#expiryLane] = this.#expiry.stamp();
   }
 
   /** Undefined when nothing was added. */
   get(): Result | undefined {
     const slot = this.#find();
     if (slot < 0) return undefined;
-    const at = slot * this.#table.lanes;
-    const lane = at + this.#expiryLane;
+    const lane = slot + this.#expiryLane;
     if (this.#expiry.refreshesOnRead && this.#table.values[lane] !== this.#expiry.stamp()) {
       this.#table.touch(slot);
       this.#table.values[lane] = this.#expiry.stamp();
     }
     const { values } = this.#table;
     const result: Record<string, number | null> = {};
-    for (const { name, aggregate, lane } of this.#placed) result[name] = aggregate.result(values, at + lane);
+    for (const { name, aggregate, lane } of this.#placed) result[name] = aggregate.result(values, slot + lane);
     return result as Result;
   }
 
@@ -138,8 +136,8 @@ export class AggregatesState<Row, Result> {
       const source = table.values;
       const { values } = this.#table;
       for (const move of moves) {
-        const at = from * table.lanes + move.from;
-        values.set(source.subarray(at, at + move.lanes), slot * this.#table.lanes + move.to);
+        const at = from + move.from;
+        values.set(source.subarray(at, at + move.lanes), slot + move.to);
       }
       table.remove(from);
       return slot;
@@ -148,7 +146,7 @@ export class AggregatesState<Row, Result> {
   }
 
   #isExpired(table: LaneTable, slot: number): boolean {
-    return this.#expiry.isExpired(table.values[(slot + 1) * table.lanes - 1] as number);
+    return this.#expiry.isExpired(table.values[slot + table.lanes - 1] as number);
   }
 }
 

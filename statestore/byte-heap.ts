@@ -1,15 +1,19 @@
 import { MillraceError } from '../base/index.js';
+import { GrowingBuffer } from './growing-buffer.js';
 
-const bytesMin = 1024;
 /** Offsets are kept in 32-bit words. */
 const bytesMax = 2 ** 31 - 1;
+/** Less garbage than this is left alone. */
+const garbageMin = 64 * 1024;
 
 /**
- * Byte strings one after the other in one growing buffer. Freeing only counts; when most is free, the owner, who knows
- * where its strings are, moves them to a new heap (`isWasteful`, `compacted`).
+ * Byte strings one after the other in one growing buffer. What is freed is not used again: bytes that were added stay as
+ * they are, for whoever reads them in another thread. Freeing only counts; when most is free, the owner, who knows where
+ * its strings are, moves them to a new heap (`isWasteful`, `compacted`).
  */
 export class ByteHeap {
-  #bytes = new Uint8Array(new SharedArrayBuffer(bytesMin));
+  readonly #memory = new GrowingBuffer();
+  #bytes = new Uint8Array(this.#memory.buffer);
   #used = 0;
   #freed = 0;
 
@@ -19,7 +23,7 @@ export class ByteHeap {
   }
 
   get capacityBytes(): number {
-    return this.#bytes.byteLength;
+    return this.#memory.byteLength;
   }
 
   /** @returns the offset of a copy. @throws MillraceError `STATE_FULL` (unavailable) beyond 2 GiB. */
@@ -38,24 +42,21 @@ export class ByteHeap {
   }
 
   get isWasteful(): boolean {
-    return this.#freed > 64 * 1024 && this.#freed > this.#used / 2;
+    return this.#freed > garbageMin && this.#freed > this.#used / 2;
   }
 
   /** An empty heap with room for what is alive here. */
   compacted(): ByteHeap {
     const heap = new ByteHeap();
-    if (this.#used - this.#freed > bytesMin) heap.#grow(this.#used - this.#freed);
+    heap.#grow(this.#used - this.#freed);
     return heap;
   }
 
-  #grow(needed: number): void {
-    if (needed > bytesMax) {
+  #grow(bytes: number): void {
+    if (bytes > bytesMax) {
       throw new MillraceError('unavailable', 'STATE_FULL', 'a state table has more than 2 GiB of keys or values');
     }
-    const grown = new Uint8Array(
-      new SharedArrayBuffer(Math.min(bytesMax, Math.max(needed, this.#bytes.byteLength * 2))),
-    );
-    grown.set(this.#bytes.subarray(0, this.#used));
-    this.#bytes = grown;
+    this.#memory.reserve(bytes);
+    this.#bytes = new Uint8Array(this.#memory.buffer, 0, this.#memory.byteLength);
   }
 }

@@ -1,44 +1,39 @@
-import type { SegmentReader, SegmentWriter } from '../checkpoint/index.js';
+import type { SegmentReader } from '../checkpoint/index.js';
 import { ByteHeap } from './byte-heap.js';
-import { EntryTable, newLocation } from './entry-table.js';
+import { EntryTable } from './entry-table.js';
+import type { FrozenRecords } from './frozen-records.js';
 import { Generations } from './generations.js';
 import type { EntryIdentity, KeyedTable } from './keyed-table.js';
-import { grownInt32, sharedInt32 } from './shared-arrays.js';
-import type { ByteTable, VisitBytes } from './spi.js';
+import { newLocation, VALUE_LENGTH, VALUE_OFFSET, valueWords } from './record-layout.js';
+import type { ByteTable, KeyGroupRange, VisitBytes } from './spi.js';
 import { TableScan } from './table-scan.js';
 
-// Words beside each entry: where its value is, and its neighbours among the entries of the same key (id + 1, 0 = none).
-const VALUE_OFFSET = 0;
-const VALUE_LENGTH = 1;
-const NEXT = 2;
-const PREVIOUS = 3;
-const COLUMNS = 4;
 const noSub = new Uint8Array(0);
 
 /**
- * ByteTable in memory. Entries with a sub key are also chained from a head per key, so that the entries of one key are
- * found without a scan; plain value state pays nothing for that.
+ * ByteTable in memory: values stand in a heap. Entries with a sub key are also chained from a head per key, so that the
+ * entries of one key are found without a scan; plain value state pays nothing for that.
  */
 export class MemoryByteTable implements ByteTable, KeyedTable {
   readonly kind = 'bytes';
   readonly lanes = 0;
-  readonly hasSubKeys = true;
   // `entries` is taken by the SPI: all entries of one key.
   readonly table: EntryTable;
-  #columns: Int32Array;
+  readonly #generations: Generations;
   #values = new ByteHeap();
   #valueBytes = 0;
-  /** Keys that have sub keys, and of each the first entry of its chain (id + 1). Not part of snapshots. */
-  readonly #heads = new EntryTable(new Generations(), 0);
-  #firsts: Int32Array;
+  /** Keys that have sub keys; the payload is the first entry of its chain, 0 = none. Not part of snapshots. */
+  readonly #heads: EntryTable;
+  /** By id: next and previous entry of the same key, 0 = none. */
+  #chain = new Int32Array(0);
   /** Key and sub key of the entry being looked up, end to end. */
   #identity = new Uint8Array(64);
   readonly #scan: TableScan;
 
-  constructor(generations: Generations) {
-    this.table = new EntryTable(generations, 0);
-    this.#columns = sharedInt32(this.table.capacity * COLUMNS);
-    this.#firsts = sharedInt32(this.#heads.capacity);
+  constructor(generations: Generations, range: KeyGroupRange) {
+    this.#generations = generations;
+    this.table = new EntryTable(generations, { range, doubles: 0, payloadWords: valueWords, subKeys: true });
+    this.#heads = new EntryTable(new Generations(), { range, doubles: 0, payloadWords: 1 });
     this.#scan = new TableScan(this.table);
   }
 
@@ -50,85 +45,75 @@ export class MemoryByteTable implements ByteTable, KeyedTable {
     return this.#valueBytes;
   }
 
+  get byteLength(): number {
+    return this.table.byteLength + this.#values.capacityBytes + this.#heads.byteLength + this.#chain.byteLength;
+  }
+
   get(keyGroup: number, hash: number, key: Uint8Array, sub: Uint8Array): Uint8Array | undefined {
     const id = this.#find(keyGroup, hash, key, sub);
-    return id < 0 ? undefined : this.#valueOf(id);
+    return id === 0 ? undefined : this.#valueOf(id);
   }
 
   put(keyGroup: number, hash: number, key: Uint8Array, sub: Uint8Array, value: Uint8Array): void {
+    const { table } = this;
     const length = this.#join(key, sub);
-    const mixed = this.table.mix(hash, this.#identity, key.length, length, 0, 0);
-    let id = this.table.find(mixed, keyGroup, this.#identity, key.length, length, 0, 0);
-    if (id >= 0 && !this.table.isRemoved(id)) {
-      this.table.touch(id);
-    } else {
-      if (id >= 0) {
-        this.table.revive(id);
-      } else {
-        id = this.table.insert(mixed, keyGroup, hash, this.#identity, key.length, length, 0, 0);
-        const needed = this.table.capacity * COLUMNS;
-        if (this.#columns.length < needed) this.#columns = grownInt32(this.#columns, needed);
-      }
-      this.#columns.fill(0, id * COLUMNS, (id + 1) * COLUMNS);
-      if (sub.length > 0) this.#chain(id, keyGroup, hash, key);
+    const mixed = table.mix(hash, this.#identity, key.length, length, 0, 0);
+    let id = table.find(mixed, keyGroup, this.#identity, key.length, length, 0, 0);
+    if (id > 0 && !table.isRemoved(id)) {
+      // What stood there at a barrier may still be read: then the new value is put elsewhere.
+      const frozen = table.touch(id) && this.#generations.isWriting;
+      this.#store(id, value, !frozen);
+      return;
     }
-    this.#store(id, value);
+    if (id > 0) table.revive(id);
+    else id = table.insert(mixed, keyGroup, hash, this.#identity, key.length, length, 0, 0);
+    if (sub.length > 0) this.#link(id, keyGroup, hash, key);
+    table.words[this.#payloadAt(id) + VALUE_LENGTH] = 0;
+    this.#store(id, value, false);
   }
 
   remove(keyGroup: number, hash: number, key: Uint8Array, sub: Uint8Array): void {
     const id = this.#find(keyGroup, hash, key, sub);
-    if (id >= 0) this.removeId(id);
+    if (id > 0) this.removeId(id);
   }
 
   entries(keyGroup: number, hash: number, key: Uint8Array): readonly (readonly [sub: Uint8Array, value: Uint8Array])[] {
     const found: [Uint8Array, Uint8Array][] = [];
     const plain = this.#find(keyGroup, hash, key, noSub);
-    if (plain >= 0) found.push([new Uint8Array(0), this.#valueOf(plain)]);
+    if (plain > 0) found.push([new Uint8Array(0), this.#valueOf(plain)]);
     const head = this.#findHead(keyGroup, hash, key);
-    if (head < 0) return found;
-    for (
-      let id = (this.#firsts[head] as number) - 1;
-      id >= 0;
-      id = (this.#columns[id * COLUMNS + NEXT] as number) - 1
-    ) {
+    if (head === 0) return found;
+    for (let id = this.#firstOf(head); id > 0; id = this.#chain[id * 2] as number) {
       found.push([this.table.subOf(id), this.#valueOf(id)]);
     }
     return found.sort((a, b) => Buffer.compare(a[0], b[0]));
   }
 
   scan(entriesMax: number, visit: VisitBytes): void {
-    const table = this.table;
+    const { table } = this;
     const at = newLocation();
     this.#scan.run(entriesMax, (id) => {
       table.locate(id, at);
-      const offset = this.#columns[id * COLUMNS + VALUE_OFFSET] as number;
-      const value = this.#values.bytes.subarray(
-        offset,
-        offset + (this.#columns[id * COLUMNS + VALUE_LENGTH] as number),
-      );
+      const payload = this.#payloadAt(id);
+      const offset = table.words[payload + VALUE_OFFSET] as number;
+      const value = this.#values.bytes.subarray(offset, offset + (table.words[payload + VALUE_LENGTH] as number));
       const { bytes, start, split, end } = at;
       visit(table.keyGroupOf(id), table.hashOf(id), bytes.subarray(start, split), bytes.subarray(split, end), value);
     });
   }
 
   removeId(id: number): void {
-    const keyed = this.table.hasSub(id);
-    if (keyed) this.#unchain(id);
-    const at = id * COLUMNS;
-    const length = this.#columns[at + VALUE_LENGTH] as number;
-    this.#columns[at + VALUE_LENGTH] = 0;
+    if (this.table.hasSub(id)) this.#unlink(id);
+    this.table.touch(id);
+    const at = this.#payloadAt(id) + VALUE_LENGTH;
+    const length = this.table.words[at] as number;
+    this.table.words[at] = 0;
     this.table.remove(id);
     this.#free(length);
   }
 
-  payloadLength(id: number): number {
-    return this.#columns[id * COLUMNS + VALUE_LENGTH] as number;
-  }
-
-  writePayload(id: number, writer: SegmentWriter): void {
-    const offset = this.#columns[id * COLUMNS + VALUE_OFFSET] as number;
-    const length = this.#columns[id * COLUMNS + VALUE_LENGTH] as number;
-    writer.bytes(this.#values.bytes, offset, offset + length);
+  freeze(full: boolean): FrozenRecords | undefined {
+    return this.table.freeze(full, this.#values.bytes);
   }
 
   restore(identity: EntryIdentity, reader: SegmentReader, payloadLength: number): void {
@@ -140,12 +125,12 @@ export class MemoryByteTable implements ByteTable, KeyedTable {
     this.remove(identity.keyGroup, identity.hash, identity.key, identity.sub);
   }
 
-  /** Id of a live entry or -1. */
+  /** Id of a live entry or 0. */
   #find(keyGroup: number, hash: number, key: Uint8Array, sub: Uint8Array): number {
     const length = this.#join(key, sub);
     const mixed = this.table.mix(hash, this.#identity, key.length, length, 0, 0);
     const id = this.table.find(mixed, keyGroup, this.#identity, key.length, length, 0, 0);
-    return id >= 0 && this.table.isRemoved(id) ? -1 : id;
+    return id > 0 && this.table.isRemoved(id) ? 0 : id;
   }
 
   #findHead(keyGroup: number, hash: number, key: Uint8Array): number {
@@ -161,71 +146,89 @@ export class MemoryByteTable implements ByteTable, KeyedTable {
     return length;
   }
 
-  #valueOf(id: number): Uint8Array {
-    const offset = this.#columns[id * COLUMNS + VALUE_OFFSET] as number;
-    return this.#values.bytes.slice(offset, offset + (this.#columns[id * COLUMNS + VALUE_LENGTH] as number));
+  #payloadAt(id: number): number {
+    const { stride, payloadAt } = this.table.layout;
+    return id * stride + payloadAt;
   }
 
-  #store(id: number, value: Uint8Array): void {
-    const at = id * COLUMNS;
-    const old = this.#columns[at + VALUE_LENGTH] as number;
-    if (value.length <= old) {
-      // In place; what is left over is garbage like any other.
-      this.#values.bytes.set(value, this.#columns[at + VALUE_OFFSET] as number);
-      this.#columns[at + VALUE_LENGTH] = value.length;
-      this.#valueBytes += value.length;
-      this.#free(old - value.length, old);
-      return;
-    }
-    this.#columns[at + VALUE_OFFSET] = this.#values.add(value, 0, value.length);
-    this.#columns[at + VALUE_LENGTH] = value.length;
+  #valueOf(id: number): Uint8Array {
+    const at = this.#payloadAt(id);
+    const offset = this.table.words[at + VALUE_OFFSET] as number;
+    return this.#values.bytes.slice(offset, offset + (this.table.words[at + VALUE_LENGTH] as number));
+  }
+
+  #store(id: number, value: Uint8Array, inPlace: boolean): void {
+    const at = this.#payloadAt(id);
+    const { words } = this.table;
+    const old = words[at + VALUE_LENGTH] as number;
+    words[at + VALUE_LENGTH] = value.length;
     this.#valueBytes += value.length;
-    this.#free(old);
+    if (inPlace && value.length <= old) {
+      // What is left over is garbage like any other.
+      this.#values.bytes.set(value, words[at + VALUE_OFFSET] as number);
+      this.#free(old - value.length, old);
+    } else {
+      words[at + VALUE_OFFSET] = this.#values.add(value, 0, value.length);
+      this.#free(old);
+    }
   }
 
   /** `bytes` of the heap are garbage now; `payload` fewer are alive. */
   #free(bytes: number, payload = bytes): void {
     this.#valueBytes -= payload;
     this.#values.free(bytes);
-    if (!this.#values.isWasteful) return;
+    if (!this.#values.isWasteful || this.#generations.isWriting) return;
     const heap = this.#values.compacted();
-    for (let id = 0; id < this.table.limit; id++) {
+    const { words } = this.table;
+    for (let id = 1; id < this.table.limit; id++) {
       if (!this.table.isLive(id)) continue;
-      const at = id * COLUMNS;
-      const offset = this.#columns[at + VALUE_OFFSET] as number;
-      this.#columns[at + VALUE_OFFSET] = heap.add(
+      const at = this.#payloadAt(id);
+      words[at + VALUE_OFFSET] = heap.add(
         this.#values.bytes,
-        offset,
-        this.#columns[at + VALUE_LENGTH] as number,
+        words[at + VALUE_OFFSET] as number,
+        words[at + VALUE_LENGTH] as number,
       );
     }
     this.#values = heap;
   }
 
-  #chain(id: number, keyGroup: number, hash: number, key: Uint8Array): void {
-    let head = this.#findHead(keyGroup, hash, key);
-    if (head < 0) {
-      const mixed = this.#heads.mix(hash, key, key.length, key.length, 0, 0);
-      head = this.#heads.insert(mixed, keyGroup, hash, key, key.length, key.length, 0, 0);
-      if (this.#firsts.length < this.#heads.capacity) this.#firsts = grownInt32(this.#firsts, this.#heads.capacity);
-      this.#firsts[head] = 0;
-    }
-    const first = this.#firsts[head] as number;
-    this.#columns[id * COLUMNS + NEXT] = first;
-    if (first > 0) this.#columns[(first - 1) * COLUMNS + PREVIOUS] = id + 1;
-    this.#firsts[head] = id + 1;
+  #firstOf(head: number): number {
+    return this.#heads.words[head * this.#heads.layout.stride + this.#heads.layout.payloadAt] as number;
   }
 
-  #unchain(id: number): void {
-    const next = this.#columns[id * COLUMNS + NEXT] as number;
-    const previous = this.#columns[id * COLUMNS + PREVIOUS] as number;
-    if (next > 0) this.#columns[(next - 1) * COLUMNS + PREVIOUS] = previous;
+  #setFirst(head: number, id: number): void {
+    this.#heads.words[head * this.#heads.layout.stride + this.#heads.layout.payloadAt] = id;
+  }
+
+  #link(id: number, keyGroup: number, hash: number, key: Uint8Array): void {
+    let head = this.#findHead(keyGroup, hash, key);
+    if (head === 0) {
+      const mixed = this.#heads.mix(hash, key, key.length, key.length, 0, 0);
+      head = this.#heads.insert(mixed, keyGroup, hash, key, key.length, key.length, 0, 0);
+      this.#setFirst(head, 0);
+    }
+    if (this.#chain.length <= id * 2 + 1) {
+      const chain = new Int32Array(Math.max(64, id * 3));
+      chain.set(this.#chain);
+      this.#chain = chain;
+    }
+    const first = this.#firstOf(head);
+    this.#chain[id * 2] = first;
+    this.#chain[id * 2 + 1] = 0;
+    if (first > 0) this.#chain[first * 2 + 1] = id;
+    this.#setFirst(head, id);
+  }
+
+  #unlink(id: number): void {
+    const next = this.#chain[id * 2] as number;
+    const previous = this.#chain[id * 2 + 1] as number;
+    if (next > 0) this.#chain[next * 2 + 1] = previous;
     if (previous > 0) {
-      this.#columns[(previous - 1) * COLUMNS + NEXT] = next;
+      this.#chain[previous * 2] = next;
       return;
     }
     const head = this.#findHead(this.table.keyGroupOf(id), this.table.hashOf(id), this.table.keyOf(id));
-    if (next > 0) this.#firsts[head] = next;
+    if (next > 0) this.#setFirst(head, next);
     else this.#heads.remove(head);
   }
 }

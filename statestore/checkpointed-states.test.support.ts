@@ -83,7 +83,8 @@ export class CheckpointedStates {
     const held: Task[] = [];
     for (const task of this.tasks) {
       task.operator.save();
-      const segment = task.store.snapshot(checkpointId, { full });
+      const { segment: writing } = task.store.snapshot(checkpointId, { full });
+      const segment = await writing;
       if (segment.empty) continue;
       this.#home.hold(task.name, 1, checkpointId, segment.bytes);
       if (segment.full && !keepOlder) task.segments = [];

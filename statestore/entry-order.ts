@@ -1,55 +1,65 @@
-import { type EntryTable, newLocation } from './entry-table.js';
+import { doubleAt, keyGroupAt, locateKey, newLocation, type RecordBytes } from './record-layout.js';
 
 /** 32 bits of key and 21 of position fill the 53 exact bits of a double. */
 const packedMax = 2 ** 21;
+/** Records that are sorted between two turns of a writer that shares its thread. */
+const recordsAtOnce = 1024;
 
-/** Ids of entries in segment order, and where each key group begins in them. */
-export interface OrderedEntries {
-  readonly ids: Int32Array;
+/** Positions of records in segment order, and where each key group begins in them. */
+export interface OrderedRecords {
+  readonly order: Int32Array;
   /** Key groups that occur, ascending. */
   readonly groups: readonly { readonly keyGroup: number; readonly start: number; readonly end: number }[];
 }
 
 /**
- * Orders entries by (key group, key bytes, sub key bytes, doubles): counting sort by key group; within one, the four key
- * bytes behind the common prefix are sorted natively as numbers, and only ties are compared byte by byte.
+ * Orders records by (key group, key bytes, sub key bytes, doubles): counting sort by key group; within one, the four key
+ * bytes behind the common prefix are sorted natively as numbers, and only ties are compared byte by byte. Yields now and then.
  */
-export function orderEntries(table: EntryTable, unordered: Int32Array): OrderedEntries {
-  const counts = new Map<number, number>();
-  for (const id of unordered) {
-    const keyGroup = table.keyGroupOf(id);
-    counts.set(keyGroup, (counts.get(keyGroup) ?? 0) + 1);
+export function* orderRecords(records: RecordBytes, count: number): Generator<void, OrderedRecords> {
+  const { stride, range } = records.layout;
+  const ends = new Int32Array(range.last - range.first + 1);
+  for (let i = 0; i < count; i++) {
+    const group = keyGroupAt(records, i * stride) - range.first;
+    ends[group] = (ends[group] as number) + 1;
   }
   const groups: { keyGroup: number; start: number; end: number }[] = [];
-  const next = new Map<number, number>();
   let start = 0;
-  for (const [keyGroup, count] of [...counts].sort((a, b) => a[0] - b[0])) {
-    groups.push({ keyGroup, start, end: start + count });
-    next.set(keyGroup, start);
-    start += count;
+  for (let group = 0; group < ends.length; group++) {
+    const size = ends[group] as number;
+    if (size > 0) groups.push({ keyGroup: range.first + group, start, end: start + size });
+    ends[group] = start;
+    start += size;
   }
-  const ids = new Int32Array(unordered.length);
-  for (const id of unordered) {
-    const keyGroup = table.keyGroupOf(id);
-    const at = next.get(keyGroup) as number;
-    ids[at] = id;
-    next.set(keyGroup, at + 1);
+  const order = new Int32Array(count);
+  for (let i = 0; i < count; i++) {
+    const group = keyGroupAt(records, i * stride) - range.first;
+    const at = ends[group] as number;
+    order[at] = i;
+    ends[group] = at + 1;
   }
-  const compare = entryComparator(table);
-  for (const group of groups) orderGroup(table, ids.subarray(group.start, group.end), compare);
-  return { ids, groups };
+  const compare = recordComparator(records);
+  let yielded = 0;
+  for (const { start, end } of groups) {
+    orderGroup(records, order.subarray(start, end), compare);
+    if (end - yielded < recordsAtOnce) continue;
+    yielded = end;
+    yield;
+  }
+  return { order, groups };
 }
 
-function orderGroup(table: EntryTable, ids: Int32Array, compare: (a: number, b: number) => number): void {
-  if (ids.length < 32 || ids.length > packedMax) {
-    ids.sort(compare);
+function orderGroup(records: RecordBytes, order: Int32Array, compare: (a: number, b: number) => number): void {
+  if (order.length < 32 || order.length > packedMax) {
+    order.sort(compare);
     return;
   }
-  const prefix = commonPrefix(table, ids);
+  const { stride } = records.layout;
+  const prefix = commonPrefix(records, order);
   const at = newLocation();
-  const packed = new Float64Array(ids.length);
-  for (let i = 0; i < ids.length; i++) {
-    table.locate(ids[i] as number, at);
+  const packed = new Float64Array(order.length);
+  for (let i = 0; i < order.length; i++) {
+    locateKey(records, (order[i] as number) * stride, at);
     let word = 0;
     for (let b = at.start + prefix; b < at.start + prefix + 4; b++) {
       word = word * 256 + (b < at.split ? (at.bytes[b] as number) : 0);
@@ -57,27 +67,28 @@ function orderGroup(table: EntryTable, ids: Int32Array, compare: (a: number, b: 
     packed[i] = word * packedMax + i;
   }
   packed.sort();
-  const old = ids.slice();
-  for (let i = 0; i < ids.length; i++) ids[i] = old[(packed[i] as number) % packedMax] as number;
+  const old = order.slice();
+  for (let i = 0; i < order.length; i++) order[i] = old[(packed[i] as number) % packedMax] as number;
   let run = 0;
-  for (let i = 1; i <= ids.length; i++) {
+  for (let i = 1; i <= order.length; i++) {
     const same =
-      i < ids.length &&
+      i < order.length &&
       Math.floor((packed[i] as number) / packedMax) === Math.floor((packed[run] as number) / packedMax);
     if (same) continue;
-    if (i - run > 1) ids.subarray(run, i).sort(compare);
+    if (i - run > 1) order.subarray(run, i).sort(compare);
     run = i;
   }
 }
 
 /** Length of what all keys begin with. */
-function commonPrefix(table: EntryTable, ids: Int32Array): number {
+function commonPrefix(records: RecordBytes, order: Int32Array): number {
+  const { stride } = records.layout;
   const first = newLocation();
   const other = newLocation();
-  table.locate(ids[0] as number, first);
+  locateKey(records, (order[0] as number) * stride, first);
   let length = first.split - first.start;
-  for (let i = 1; i < ids.length && length > 0; i++) {
-    table.locate(ids[i] as number, other);
+  for (let i = 1; i < order.length && length > 0; i++) {
+    locateKey(records, (order[i] as number) * stride, other);
     length = Math.min(length, other.split - other.start);
     for (let b = 0; b < length; b++) {
       if (first.bytes[first.start + b] !== other.bytes[other.start + b]) length = b;
@@ -86,19 +97,20 @@ function commonPrefix(table: EntryTable, ids: Int32Array): number {
   return length;
 }
 
-/** Total order of entries of one key group: key bytes, sub key bytes, doubles. */
-export function entryComparator(table: EntryTable): (a: number, b: number) => number {
+/** Total order of records of one key group, by position: key bytes, sub key bytes, doubles. */
+export function recordComparator(records: RecordBytes): (a: number, b: number) => number {
   const left = newLocation();
   const right = newLocation();
   return (a, b) => {
-    table.locate(a, left);
-    table.locate(b, right);
+    const { stride, doubles } = records.layout;
+    locateKey(records, a * stride, left);
+    locateKey(records, b * stride, right);
     const keys = compareBytes(left.bytes, left.start, left.split, right.bytes, right.start, right.split);
     if (keys !== 0) return keys;
     const subs = compareBytes(left.bytes, left.split, left.end, right.bytes, right.split, right.end);
     if (subs !== 0) return subs;
-    for (let which = 0; which < table.doublesPerEntry; which++) {
-      const difference = table.doubleOf(a, which) - table.doubleOf(b, which);
+    for (let which = 0; which < doubles; which++) {
+      const difference = doubleAt(records, a * stride, which) - doubleAt(records, b * stride, which);
       // Infinity - Infinity is NaN, which is neither.
       if (difference < 0 || difference > 0) return difference;
     }

@@ -1,9 +1,12 @@
 import { deepEqual, equal } from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { entryComparator, orderEntries } from './entry-order.js';
-import { EntryTable } from './entry-table.js';
+import { orderRecords, recordComparator } from './entry-order.js';
+import { type EntryShape, EntryTable } from './entry-table.js';
+import { gather } from './frozen-records.js';
 import { Generations } from './generations.js';
+import { doubleAt, keyGroupAt, locateKey, newLocation } from './record-layout.js';
+import { finish } from './state-writer.js';
 
 function started(): Generations {
   const generations = new Generations();
@@ -11,56 +14,100 @@ function started(): Generations {
   return generations;
 }
 
-function add(table: EntryTable, group: number, hash: number, key: Uint8Array, first: number): number {
-  const mixed = table.mix(hash, key, key.length, key.length, first, 0);
-  const id = table.find(mixed, group, key, key.length, key.length, first, 0);
-  return id >= 0 ? id : table.insert(mixed, group, hash, key, key.length, key.length, first, 0);
+const narrow = { first: 0, last: 127 };
+const wide = { first: 3, last: 70_000 };
+
+interface Identity {
+  readonly group: number;
+  readonly hash: number;
+  readonly key: Uint8Array;
+  /** So many of the key's bytes are a sub key. */
+  readonly sub: number;
+  readonly first: number;
+  readonly second: number;
 }
 
-function find(table: EntryTable, group: number, hash: number, key: Uint8Array, first: number): number {
-  return table.find(
-    table.mix(hash, key, key.length, key.length, first, 0),
-    group,
+function find(table: EntryTable, { group, hash, key, sub, first, second }: Identity): number {
+  const split = key.length - sub;
+  const mixed = table.mix(hash, key, split, key.length, first, second);
+  return table.find(mixed, group, key, split, key.length, first, second);
+}
+
+function add(table: EntryTable, identity: Identity): number {
+  const found = find(table, identity);
+  if (found > 0) return found;
+  const { group, hash, key, sub, first, second } = identity;
+  const split = key.length - sub;
+  const mixed = table.mix(hash, key, split, key.length, first, second);
+  return table.insert(mixed, group, hash, key, split, key.length, first, second);
+}
+
+const shapes: fc.Arbitrary<EntryShape> = fc.record({
+  range: fc.constantFrom(narrow, wide),
+  doubles: fc.constantFrom(0 as const, 1 as const, 2 as const),
+  payloadWords: fc.constantFrom(0, 2, 4),
+  aligned: fc.constant(true as const),
+});
+
+/** An identity for each number; as far as the shape can tell them apart. */
+function identityOf(shape: EntryShape, n: number, mask: number, width: number): Identity {
+  const key = new Uint8Array(Buffer.from(`\t${n}`.padEnd(width + (n % 3) - (n % 2) * 5, 'x')));
+  return {
+    group: shape.range.first + (n % 120) * (shape.range === wide ? 500 : 1),
+    hash: n & mask,
     key,
-    key.length,
-    key.length,
-    first,
-    0,
-  );
+    sub: shape.subKeys === true ? n % 2 : 0,
+    first: shape.doubles > 0 ? n % 2 : 0,
+    second: shape.doubles > 1 ? n % 5 : 0,
+  };
 }
 
 describe('entry table', () => {
-  it('many entries whose hashes collide are found until they are removed, and only they', () => {
+  it('entries of all shapes whose hashes collide are found until they are removed, and only they', () => {
     const entry = fc.tuple(fc.nat(400), fc.boolean());
+    const scripts = fc.array(entry, { minLength: 200, maxLength: 600 });
+    const widths = fc.constantFrom(5, 8, 9, 14, 24, 40, 60);
+    const traits = fc.record({ omit: fc.boolean(), subKeys: fc.boolean() });
     fc.assert(
       fc.property(
-        fc.array(entry, { minLength: 200, maxLength: 600 }),
+        scripts,
+        shapes,
+        traits,
         fc.constantFrom(0, 7, 0xffff),
-        (script, mask) => {
-          const table = new EntryTable(started(), 1);
+        widths,
+        (script, plain, trait, mask, width) => {
+          const shape: EntryShape = {
+            ...plain,
+            ...(trait.omit && plain.doubles === 1 && { mayOmitDoubles: true }),
+            ...(trait.subKeys && { subKeys: true }),
+          };
+          const table = new EntryTable(started(), shape);
           const expected = new Map<number, number>();
           for (const [n, remove] of script) {
-            const key = new Uint8Array(Buffer.from(`key ${n} ${'x'.repeat(n % 20)}`));
             const id = expected.get(n);
             if (remove && id !== undefined) {
               table.remove(id);
               expected.delete(n);
             } else {
-              const added = add(table, 1, n & mask, key, 0);
+              const added = add(table, identityOf(shape, n, mask, width));
               if (id !== undefined) equal(added, id);
               expected.set(n, added);
             }
           }
           for (let n = 0; n <= 400; n++) {
-            const key = new Uint8Array(Buffer.from(`key ${n} ${'x'.repeat(n % 20)}`));
-            equal(find(table, 1, n & mask, key, 0), expected.get(n) ?? -1);
+            const identity = identityOf(shape, n, mask, width);
+            equal(find(table, identity), expected.get(n) ?? 0);
             const id = expected.get(n);
-            if (id !== undefined) deepEqual([...table.keyOf(id)], [...key]);
+            if (id === undefined) continue;
+            deepEqual([...table.keyOf(id), ...table.subOf(id)], [...identity.key]);
+            equal(table.subOf(id).length, identity.sub);
+            const told = [table.keyGroupOf(id), table.hashOf(id), table.doubleOf(id, 0), table.doubleOf(id, 1)];
+            deepEqual(told, [identity.group, identity.hash, identity.first, identity.second]);
           }
           equal(table.live, expected.size);
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 150 },
     );
   });
 
@@ -70,24 +117,38 @@ describe('entry table', () => {
       minLength: 80,
     });
     fc.assert(
-      fc.property(rows, fc.constantFrom('', 'a', 'a common prefix'), (script, prefix) => {
-        const table = new EntryTable(started(), 1);
+      fc.property(rows, fc.constantFrom('', '\t', 'a common prefix'), (script, prefix) => {
+        const table = new EntryTable(started(), { range: narrow, doubles: 1, payloadWords: 0 });
         for (const [group, bytes, first] of script) {
-          add(table, group, 5, new Uint8Array(Buffer.concat([Buffer.from(prefix), bytes])), first);
+          const key = new Uint8Array(Buffer.concat([Buffer.from(prefix), bytes]));
+          add(table, { group, hash: 5, key, sub: 0, first, second: 0 });
         }
-        const compare = entryComparator(table);
-        const plain = [...table.liveIds()].sort((a, b) => table.keyGroupOf(a) - table.keyGroupOf(b) || compare(a, b));
-        const ordered = orderEntries(table, table.liveIds());
-        deepEqual([...ordered.ids], plain);
+        const frozen = table.freeze(true, undefined);
+        if (frozen === undefined) throw new Error('there are entries');
+        const records = finish(gather(frozen));
+        equal(records.count, table.live);
+        const { stride } = records.layout;
+        const compare = recordComparator(records);
+        const groupOf = (i: number) => keyGroupAt(records, i * stride);
+        const keyOf = (i: number) => {
+          const at = newLocation();
+          locateKey(records, i * stride, at);
+          return at.bytes.slice(at.start, at.end);
+        };
+        const all = Array.from({ length: records.count }, (_, i) => i);
+        const plain = all.sort((a, b) => groupOf(a) - groupOf(b) || compare(a, b));
+        const ordered = finish(orderRecords(records, records.count));
+        deepEqual([...ordered.order], plain);
         for (const { keyGroup, start, end } of ordered.groups) {
-          for (const id of ordered.ids.subarray(start, end)) equal(table.keyGroupOf(id), keyGroup);
+          for (const i of ordered.order.subarray(start, end)) equal(groupOf(i), keyGroup);
         }
         equal(ordered.groups.at(-1)?.end, plain.length);
         for (let i = 1; i < plain.length; i++) {
           const [a, b] = [plain[i - 1] as number, plain[i] as number];
-          if (table.keyGroupOf(a) !== table.keyGroupOf(b)) continue;
-          const keys = Buffer.compare(table.keyOf(a), table.keyOf(b));
-          equal(keys < 0 || (keys === 0 && table.doubleOf(a, 0) < table.doubleOf(b, 0)), true);
+          if (groupOf(a) !== groupOf(b)) continue;
+          const keys = Buffer.compare(keyOf(a), keyOf(b));
+          const smaller = doubleAt(records, a * stride, 0) < doubleAt(records, b * stride, 0);
+          equal(keys < 0 || (keys === 0 && smaller), true);
         }
       }),
       { numRuns: 60 },

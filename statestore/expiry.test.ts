@@ -4,9 +4,8 @@ import { encodeKeyValues } from '../base/columnar/index.js';
 import type { LaneAggregate } from './aggregates-state.js';
 import type { TtlSettings } from './expiry.js';
 import { KeyedStates } from './keyed-states.js';
-import { MemoryStateStore } from './memory-state-store.js';
-import type { StateStore } from './spi.js';
 import { aggregatesState, listState, mapState, reducingState, type StatesOf, valueState } from './state-specs.js';
+import { StoreAtOnce } from './store-at-once.test.support.js';
 
 const count: LaneAggregate<unknown, 'int64'> = {
   type: 'int64',
@@ -33,7 +32,7 @@ type States = StatesOf<ReturnType<typeof specs>>;
 class Fixture {
   time = 1000;
   chain: Uint8Array[] = [];
-  store: StateStore = new MemoryStateStore({ first: 0, last: 127 });
+  store: StoreAtOnce = new StoreAtOnce({ first: 0, last: 127 });
   keyed: KeyedStates;
   states: States;
   #checkpoint = 0;
@@ -50,9 +49,9 @@ class Fixture {
 
   /** A checkpoint, and a new attempt from it, perhaps of a new version of the job. */
   restart(ttl?: TtlSettings): void {
-    const { bytes, full } = this.store.snapshot(++this.#checkpoint);
+    const { bytes, full } = this.store.snapshotAtOnce(++this.#checkpoint);
     this.chain = full ? [bytes] : [...this.chain, bytes];
-    this.store = new MemoryStateStore({ first: 0, last: 127 });
+    this.store = new StoreAtOnce({ first: 0, last: 127 });
     this.store.restore(this.chain);
     [this.keyed, this.states] = this.#open(ttl);
     this.at('a');

@@ -49,12 +49,16 @@ export {
 export { type RemotePart, RemoteState, type RemoteStateOptions } from './remote-state.js';
 
 export { describeStates, type StateDescription } from './segment-format.js';
+export type { FrozenStates } from './segment-write.js';
 export type {
   ByteTable,
+  KeyedRows,
   KeyGroupRange,
   LaneTable,
   OperatorValue,
   StateSegment,
+  StateSnapshot,
+  StateStats,
   StateStore,
   Timer,
   TimerQueue,
@@ -90,6 +94,8 @@ export {
 export { stateStoreContract } from './state-store-contract.js';
 export type { MakeStateStore, StateStoreContractCase } from './state-store-contract-case.js';
 export { StateView, type StateViewOptions, type ViewEntry } from './state-view.js';
+export { immediateWriter, type StateWriter, steppedWriter, writeAtOnce } from './state-writer.js';
 export { json, type NamedCodec, type StateCodec, type StateValue, type ValueSpec } from './value-spec.js';
 export { ValueState } from './value-state.js';
 export type { OverlayEntry, ViewDescription } from './view-description.js';
+export { PortWriter, WriterThread } from './writer-thread.js';

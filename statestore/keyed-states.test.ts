@@ -3,8 +3,6 @@ import { it } from 'node:test';
 import { encodeKeyValues } from '../base/columnar/index.js';
 import type { LaneAggregate } from './aggregates-state.js';
 import { KeyedStates } from './keyed-states.js';
-import { MemoryStateStore } from './memory-state-store.js';
-import type { StateStore } from './spi.js';
 import {
   aggregatesState,
   aggregatingState,
@@ -14,6 +12,7 @@ import {
   type StatesOf,
   valueState,
 } from './state-specs.js';
+import { StoreAtOnce } from './store-at-once.test.support.js';
 import { json } from './value-spec.js';
 
 const count: LaneAggregate<unknown, 'int64'> = {
@@ -55,12 +54,12 @@ const SPECS = {
 
 /** A store and states over it, at some key; `at` moves to another. */
 class Fixture {
-  readonly store: StateStore;
+  readonly store: StoreAtOnce;
   readonly keyed: KeyedStates;
   readonly states: StatesOf<typeof SPECS>;
 
   constructor(segments: readonly Uint8Array[] = []) {
-    this.store = new MemoryStateStore({ first: 0, last: 127 });
+    this.store = new StoreAtOnce({ first: 0, last: 127 });
     if (segments.length > 0) this.store.restore(segments);
     this.keyed = new KeyedStates({ store: this.store, prefix: 'n1/', key: ['utf8'], now: () => 1 });
     this.states = this.keyed.open(SPECS);
@@ -124,10 +123,10 @@ it('every kind of state is per key, and comes back from segments', () => {
   fill(fixture.at('bb'), 20);
   deepEqual(seen(fixture.at('c')), nothing);
   deepEqual(seen(fixture.at('a')), expected(1));
-  const first = fixture.store.snapshot(1).bytes;
+  const first = fixture.store.snapshotAtOnce(1).bytes;
   fixture.store.completed(1);
   fixture.at('bb').list.add(99);
-  const second = fixture.store.snapshot(2);
+  const second = fixture.store.snapshotAtOnce(2);
   // The head and the element: the rest of the list is not written again.
   equal(second.entries, 2);
   const copy = new Fixture([first, second.bytes]);
@@ -176,7 +175,7 @@ it('values that do not fit the declared type are refused, and nothing is stored'
 });
 
 it('names of states are identifiers, once each', () => {
-  const keyed = new KeyedStates({ store: new MemoryStateStore({ first: 0, last: 1 }), key: ['utf8'], now: () => 1 });
+  const keyed = new KeyedStates({ store: new StoreAtOnce({ first: 0, last: 1 }), key: ['utf8'], now: () => 1 });
   for (const name of ['', 'a:b', 'a/b', '0a', 'x'.repeat(65)]) {
     throws(() => keyed.open({ [name]: valueState('utf8') }), { code: 'STATE_NAME', kind: 'invalid' });
   }
@@ -185,7 +184,7 @@ it('names of states are identifiers, once each', () => {
 });
 
 it('two operators of a task do not see each other by their prefixes', () => {
-  const store = new MemoryStateStore({ first: 0, last: 127 });
+  const store = new StoreAtOnce({ first: 0, last: 127 });
   const [one, two] = ['n1/', 'n11/'].map((prefix) => {
     const keyed = new KeyedStates({ store, prefix, key: ['utf8'], now: () => 1 });
     const states = keyed.open({ n: valueState('int32') });

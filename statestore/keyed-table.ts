@@ -1,24 +1,26 @@
-import type { SegmentReader, SegmentWriter } from '../checkpoint/index.js';
+import type { SegmentReader } from '../checkpoint/index.js';
 import type { EntryTable } from './entry-table.js';
+import type { FrozenRecords } from './frozen-records.js';
 
 /** Kinds of state as they stand in segments. */
 export const stateKinds = { lanes: 1, bytes: 2, timers: 3, operator: 4 } as const;
 export type StateKind = keyof typeof stateKinds;
+export type KeyedKind = Exclude<StateKind, 'operator'>;
 
-/** What the store needs of a table to write and restore it. The identity is in `table`; the payload is the table's own. */
+/** What the store needs of a table to freeze and restore it. The identity is in `table`; the payload is the table's own. */
 export interface KeyedTable {
-  readonly kind: Exclude<StateKind, 'operator'>;
+  readonly kind: KeyedKind;
   /** float64 per entry; 0 where that means nothing. */
   readonly lanes: number;
   readonly table: EntryTable;
-  readonly hasSubKeys: boolean;
   /** Live entries. */
   readonly size: number;
   /** Payload bytes of live entries. */
   readonly payloadBytes: number;
-  /** Bytes that `writePayload` writes. */
-  payloadLength(id: number): number;
-  writePayload(id: number, writer: SegmentWriter): void;
+  /** Bytes of memory. */
+  readonly byteLength: number;
+  /** See `Records.freeze`. */
+  freeze(full: boolean): FrozenRecords | undefined;
   /** Puts an entry and reads its payload of so many bytes. */
   restore(identity: EntryIdentity, reader: SegmentReader, payloadLength: number): void;
   /** Applies a tombstone; the entry may not exist. */

@@ -20,9 +20,9 @@ import {
   rowAs,
   VALUES,
 } from './kinds-model.test.support.js';
-import { MemoryStateStore } from './memory-state-store.js';
 import { broadcastState, OperatorStates, operatorList } from './operator-states.js';
 import { aggregatesState, listState, mapState, reducingState, valueState } from './state-specs.js';
+import { StoreAtOnce } from './store-at-once.test.support.js';
 
 export const GROUPS = 16;
 export const KEYS = 4;
@@ -69,7 +69,7 @@ export type Change =
 
 /** One subtask of the operator. */
 class Owner {
-  readonly store: MemoryStateStore;
+  readonly store: StoreAtOnce;
   readonly keyed: KeyedStates;
   readonly states: ReturnType<typeof open>;
   readonly operatorStates: OperatorStates | undefined;
@@ -78,7 +78,7 @@ class Owner {
 
   constructor(moment: Moment, subtask: number, now: () => number, chain: readonly Uint8Array[], withOperator: boolean) {
     const { parallelism } = moment;
-    this.store = new MemoryStateStore(keyGroupRange(subtask, GROUPS, parallelism), {
+    this.store = new StoreAtOnce(keyGroupRange(subtask, GROUPS, parallelism), {
       chainLengthMax: Number.POSITIVE_INFINITY,
     });
     this.chain = chain;
@@ -298,7 +298,7 @@ export class KindsRun {
     const id = ++this.#checkpoint;
     const chains = this.owners.map(({ store, operatorStates, chain }) => {
       operatorStates?.save();
-      const { bytes, full, empty } = store.snapshot(id);
+      const { bytes, full, empty } = store.snapshotAtOnce(id);
       if (full) return [bytes];
       return empty ? chain : [...chain, bytes];
     });

@@ -1,26 +1,34 @@
-import type { SegmentReader, SegmentWriter } from '../checkpoint/index.js';
-import { EntryTable, newLocation } from './entry-table.js';
+import type { SegmentReader } from '../checkpoint/index.js';
+import { BatchLookup } from './batch-lookup.js';
+import { EntryTable } from './entry-table.js';
+import type { FrozenRecords } from './frozen-records.js';
 import type { Generations } from './generations.js';
 import type { EntryIdentity, KeyedTable } from './keyed-table.js';
-import { grownFloat64, sharedFloat64 } from './shared-arrays.js';
-import type { LaneTable, VisitLanes } from './spi.js';
+import { newLocation } from './record-layout.js';
+import type { KeyedRows, KeyGroupRange, LaneTable, VisitLanes } from './spi.js';
 import { TableScan } from './table-scan.js';
 
-/** LaneTable in memory. A slot is an entry id: it stays valid until the entry is removed, which is more than the SPI asks. */
+/** LaneTable in memory: lanes stand in the records. A slot stays valid for longer than the SPI asks: until records move. */
 export class MemoryLaneTable implements LaneTable, KeyedTable {
   readonly kind = 'lanes';
-  readonly hasSubKeys = false;
   readonly lanes: number;
   readonly table: EntryTable;
-  values: Float64Array;
   created = false;
+  readonly #lookup: BatchLookup;
   readonly #scan: TableScan;
+  /** A key that stands among others, alone. */
+  #key = new Uint8Array(64);
 
-  constructor(generations: Generations, lanes: number) {
+  constructor(generations: Generations, range: KeyGroupRange, lanes: number) {
     this.lanes = lanes;
-    this.table = new EntryTable(generations, 1);
-    this.values = sharedFloat64(this.table.capacity * lanes);
+    const shape = { range, doubles: 1, mayOmitDoubles: true, payloadWords: lanes * 2, aligned: true } as const;
+    this.table = new EntryTable(generations, shape);
+    this.#lookup = new BatchLookup(this.table);
     this.#scan = new TableScan(this.table);
+  }
+
+  get values(): Float64Array {
+    return this.table.doubles;
   }
 
   get size(): number {
@@ -31,56 +39,57 @@ export class MemoryLaneTable implements LaneTable, KeyedTable {
     return this.table.live * (this.lanes + 1) * 8;
   }
 
+  get byteLength(): number {
+    return this.table.byteLength;
+  }
+
   upsert(keyGroup: number, hash: number, key: Uint8Array, namespace: number): number {
-    const table = this.table;
-    const length = key.length;
-    // -0 and 0 are one namespace.
-    const canonical = namespace + 0;
-    const mixed = table.mix(hash, key, length, length, canonical, 0);
-    let slot = table.find(mixed, keyGroup, key, length, length, canonical, 0);
-    if (slot >= 0 && !table.isRemoved(slot)) {
-      this.created = false;
-      table.touch(slot);
-      return slot;
+    return this.#upsert(keyGroup, hash, key, key.length, namespace);
+  }
+
+  upsertAll(rows: KeyedRows, slots: Int32Array, created: Uint8Array): void {
+    const { table } = this;
+    // First, as it moves all records.
+    if (rows.namespaces?.some((namespace) => namespace !== 0)) table.storeDoubles();
+    created.fill(0, 0, rows.rows);
+    for (let from = 0; from < rows.rows; ) {
+      const to = this.#lookup.find(rows, from, slots);
+      for (let row = from; row < to; row++) {
+        if ((slots[row] as number) >= 0) continue;
+        slots[row] = this.#upsertRow(rows, row);
+        created[row] = this.created ? 1 : 0;
+      }
+      from = to;
     }
-    if (slot >= 0) {
-      table.revive(slot);
-    } else {
-      slot = table.insert(mixed, keyGroup, hash, key, length, length, canonical, 0);
-      const needed = table.capacity * this.lanes;
-      if (this.values.length < needed) this.values = grownFloat64(this.values, needed);
-    }
-    this.values.fill(0, slot * this.lanes, (slot + 1) * this.lanes);
-    this.created = true;
-    return slot;
   }
 
   find(keyGroup: number, hash: number, key: Uint8Array, namespace: number): number {
     const length = key.length;
     const canonical = namespace + 0;
     const mixed = this.table.mix(hash, key, length, length, canonical, 0);
-    const slot = this.table.find(mixed, keyGroup, key, length, length, canonical, 0);
-    return slot >= 0 && this.table.isRemoved(slot) ? -1 : slot;
+    const id = this.table.find(mixed, keyGroup, key, length, length, canonical, 0);
+    return id === 0 || this.table.isRemoved(id) ? -1 : this.#slotOf(id);
   }
 
   touch(slot: number): void {
-    this.table.touch(slot);
+    this.table.touch(this.#idOf(slot));
   }
 
   remove(slot: number): void {
-    this.table.remove(slot);
+    this.table.remove(this.#idOf(slot));
   }
 
   keyOf(slot: number): Uint8Array {
-    return this.table.keyOf(slot);
+    return this.table.keyOf(this.#idOf(slot));
   }
 
   scan(entriesMax: number, visit: VisitLanes): void {
-    const table = this.table;
+    const { table } = this;
     const at = newLocation();
     this.#scan.run(entriesMax, (id) => {
       table.locate(id, at);
-      visit(id, table.keyGroupOf(id), table.hashOf(id), at.bytes.subarray(at.start, at.split), table.doubleOf(id, 0));
+      const key = at.bytes.subarray(at.start, at.split);
+      visit(this.#slotOf(id), table.keyGroupOf(id), table.hashOf(id), key, table.doubleOf(id, 0));
     });
   }
 
@@ -88,21 +97,57 @@ export class MemoryLaneTable implements LaneTable, KeyedTable {
     this.table.remove(id);
   }
 
-  payloadLength(): number {
-    return this.lanes * 8;
-  }
-
-  writePayload(id: number, writer: SegmentWriter): void {
-    for (let lane = 0; lane < this.lanes; lane++) writer.f64(this.values[id * this.lanes + lane] as number);
+  freeze(full: boolean): FrozenRecords | undefined {
+    return this.table.freeze(full, undefined);
   }
 
   restore(identity: EntryIdentity, reader: SegmentReader): void {
     const slot = this.upsert(identity.keyGroup, identity.hash, identity.key, identity.first);
-    for (let lane = 0; lane < this.lanes; lane++) this.values[slot * this.lanes + lane] = reader.f64();
+    for (let lane = 0; lane < this.lanes; lane++) this.values[slot + lane] = reader.f64();
   }
 
   restoreRemoval(identity: EntryIdentity): void {
     const slot = this.find(identity.keyGroup, identity.hash, identity.key, identity.first);
     if (slot >= 0) this.remove(slot);
+  }
+
+  /** `key`: of its bytes only so many. */
+  #upsert(keyGroup: number, hash: number, key: Uint8Array, length: number, namespace: number): number {
+    const { table } = this;
+    // -0 and 0 are one namespace.
+    const canonical = namespace + 0;
+    const mixed = table.mix(hash, key, length, length, canonical, 0);
+    let id = table.find(mixed, keyGroup, key, length, length, canonical, 0);
+    if (id > 0 && !table.isRemoved(id)) {
+      this.created = false;
+      table.touch(id);
+      return this.#slotOf(id);
+    }
+    if (id > 0) table.revive(id);
+    else id = table.insert(mixed, keyGroup, hash, key, length, length, canonical, 0);
+    this.created = true;
+    const slot = this.#slotOf(id);
+    table.doubles.fill(0, slot, slot + this.lanes);
+    return slot;
+  }
+
+  #upsertRow(rows: KeyedRows, row: number): number {
+    const start = rows.offsets[row] as number;
+    const length = (rows.offsets[row + 1] as number) - start;
+    if (length > this.#key.length) this.#key = new Uint8Array(length * 2);
+    for (let i = 0; i < length; i++) this.#key[i] = rows.keys[start + i] as number;
+    const namespace = rows.namespaces === undefined ? 0 : (rows.namespaces[row] as number);
+    return this.#upsert(rows.keyGroups[row] as number, rows.hashes[row] as number, this.#key, length, namespace);
+  }
+
+  /** Where the entry's lanes begin, in doubles. */
+  #slotOf(id: number): number {
+    const { stride, payloadAt } = this.table.layout;
+    return (id * stride + payloadAt) >> 1;
+  }
+
+  #idOf(slot: number): number {
+    const { stride, payloadAt } = this.table.layout;
+    return ((slot * 2 - payloadAt) / stride) | 0;
   }
 }

@@ -5,17 +5,21 @@ import { Generations } from './generations.js';
 import type { KeyedTable, StateKind } from './keyed-table.js';
 import { MemoryLaneTable } from './lane-table.js';
 import { MemoryOperatorValue } from './operator-value.js';
-import { type AnyState, applySegment, describeStates, type StateDescription, writeSegment } from './segment-format.js';
+import { applySegment, describeStates, type StateDescription } from './segment-format.js';
+import type { FrozenState, FrozenStates } from './segment-write.js';
 import type {
   ByteTable,
   KeyGroupRange,
   LaneTable,
   OperatorValue,
   StateSegment,
+  StateSnapshot,
+  StateStats,
   StateStore,
   TimerQueue,
 } from './spi.js';
 import { stateIncompatible } from './state-incompatible.js';
+import { immediateWriter, type StateWriter } from './state-writer.js';
 import { MemoryTimerQueue } from './timer-queue.js';
 
 /** A chain of this many segments is replaced by a full one, where nobody compacts: what a restore has to read stays bounded. */
@@ -23,21 +27,30 @@ const chainLengthMaxDefault = 16;
 /** Chains with fewer bytes of deltas are left alone, however small the state is. */
 const deltaBytesMin = 64 * 1024;
 
+type AnyState = KeyedTable | MemoryOperatorValue;
+
 /** StateStore in the memory of one task, in typed tables over SharedArrayBuffers. */
 export class MemoryStateStore implements StateStore {
   readonly range: KeyGroupRange;
   readonly #states = new Map<string, AnyState>();
+  /** By name, bytewise; made anew when there is one more. */
+  #sorted: (readonly [string, AnyState])[] = [];
   readonly #generations = new Generations();
   readonly #chainLengthMax: number;
+  readonly #writer: StateWriter;
 
-  /** `chainLengthMax`: Infinity where the checkpoint store compacts; then only the first segment is full. */
-  constructor(range: KeyGroupRange, options: { readonly chainLengthMax?: number } = {}) {
+  /**
+   * `chainLengthMax`: Infinity where the checkpoint store compacts; then only the first segment is full. `writer`: makes the
+   * segments; without one, `snapshot` does itself, at once.
+   */
+  constructor(range: KeyGroupRange, options: { readonly chainLengthMax?: number; readonly writer?: StateWriter } = {}) {
     assert(
       range.first >= 0 && range.first <= range.last && range.last <= 0xffff,
       `key groups ${range.first}..${range.last}`,
     );
     this.range = range;
     this.#chainLengthMax = options.chainLengthMax ?? chainLengthMaxDefault;
+    this.#writer = options.writer ?? immediateWriter;
     this.#generations.start(0, 0);
   }
 
@@ -64,18 +77,17 @@ export class MemoryStateStore implements StateStore {
       .sort();
   }
 
-  snapshot(checkpointId: number, options: { readonly full?: boolean } = {}): StateSegment {
+  snapshot(checkpointId: number, options: { readonly full?: boolean } = {}): StateSnapshot {
     assert(!this.#generations.isPending(checkpointId), `checkpoint ${checkpointId} has a snapshot already`);
     const full = options.full === true || this.#needsFull();
-    this.#settle();
-    const segment = writeSegment(this.#states, this.range, checkpointId, full);
-    const unchanged = [...this.#states.values()].every((state) => state.kind !== 'operator' || !state.isDirty);
-    this.#generations.taken(checkpointId, full, segment.bytes.byteLength);
-    return { ...segment, empty: !full && segment.entries === 0 && unchanged };
+    const frozen = this.#freeze(checkpointId, full);
+    this.#generations.taken(checkpointId, full, frozen.finished);
+    return { full, segment: this.#write(frozen) };
   }
 
   completed(checkpointId: number): void {
-    if (this.#generations.complete(checkpointId)) this.#settle();
+    if (!this.#generations.complete(checkpointId)) return;
+    for (const { table } of this.#tables()) table.settle();
   }
 
   aborted(checkpointId: number): void {
@@ -85,8 +97,7 @@ export class MemoryStateStore implements StateStore {
   restore(segments: readonly Uint8Array[]): void {
     const generations = this.#generations;
     assert(generations.current === 1 && this.#tables().every((t) => t.size === 0), 'restore comes before first use');
-    generations.current = 0;
-    generations.persisted = -1;
+    generations.restoring();
     let chainLength = 0;
     let deltaBytes = 0;
     let ownOnly = true;
@@ -103,22 +114,22 @@ export class MemoryStateStore implements StateStore {
     // After a rescale the chain also holds key groups of others, at states that their owners have since left behind. A
     // chain that begins with a full segment of our key groups alone can always be restored together with those of others.
     generations.start(ownOnly ? chainLength : 0, deltaBytes);
+    for (const { table } of this.#tables()) table.restored();
   }
 
-  stats(): { readonly entries: number; readonly bytes: number; readonly dirtyEntries: number } {
-    let entries = 0;
-    let bytes = 0;
-    let dirtyEntries = 0;
+  stats(): StateStats {
+    let [entries, bytes, memoryBytes, dirtyEntries] = [0, 0, 0, 0];
     for (const state of this.#states.values()) {
+      memoryBytes += state.byteLength;
       if (state.kind === 'operator') {
         bytes += state.byteLength;
         continue;
       }
       entries += state.size;
       bytes += state.payloadBytes + state.table.keyBytes;
-      dirtyEntries += state.table.dirtyCount;
+      dirtyEntries += state.table.changes;
     }
-    return { entries, bytes, dirtyEntries };
+    return { entries, bytes, memoryBytes, dirtyEntries };
   }
 
   #needsFull(): boolean {
@@ -129,8 +140,30 @@ export class MemoryStateStore implements StateStore {
     );
   }
 
-  #settle(): void {
-    for (const table of this.#tables()) table.table.settle();
+  #freeze(checkpointId: number, full: boolean): FrozenStates {
+    if (this.#sorted.length < this.#states.size) {
+      this.#sorted = [...this.#states].sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+    }
+    const states = this.#sorted.flatMap(([name, state]): FrozenState[] => {
+      if (state.kind !== 'operator') {
+        return [{ name, kind: state.kind, lanes: state.lanes, value: undefined, records: state.freeze(full) }];
+      }
+      if (!state.isSet && (full || !state.isDirty)) return [];
+      return [{ name, kind: 'operator', lanes: 0, value: state.freeze(full), records: undefined }];
+    });
+    const finished = new Int32Array(new SharedArrayBuffer(4));
+    return { checkpointId, full, range: this.range, states, finished };
+  }
+
+  async #write(frozen: FrozenStates): Promise<StateSegment> {
+    try {
+      const segment = await this.#writer.write(frozen);
+      this.#generations.written(frozen.checkpointId, segment.bytes.byteLength);
+      return segment;
+    } catch (error) {
+      Atomics.store(frozen.finished, 0, 1);
+      throw error;
+    }
   }
 
   #tables(): KeyedTable[] {
@@ -139,7 +172,8 @@ export class MemoryStateStore implements StateStore {
 
   #clear(range: KeyGroupRange): void {
     for (const table of this.#tables()) {
-      for (const id of table.table.liveIds()) {
+      for (let id = 1; id < table.table.limit; id++) {
+        if (!table.table.isLive(id)) continue;
         const keyGroup = table.table.keyGroupOf(id);
         if (keyGroup >= range.first && keyGroup <= range.last) table.removeId(id);
       }
@@ -160,7 +194,7 @@ export class MemoryStateStore implements StateStore {
     let state = this.#states.get(name);
     if (state === undefined) {
       assert(Buffer.byteLength(name) <= 0xffff, 'the name of a state is too long');
-      state = newState(kind, lanes, this.#generations);
+      state = newState(kind, lanes, this.#generations, this.range);
       this.#states.set(name, state);
     }
     if (state.kind !== kind) throw stateIncompatible(name, `is of kind ${state.kind}, not ${kind}`);
@@ -171,9 +205,9 @@ export class MemoryStateStore implements StateStore {
   }
 }
 
-function newState(kind: StateKind, lanes: number, generations: Generations): AnyState {
-  if (kind === 'lanes') return new MemoryLaneTable(generations, lanes);
-  if (kind === 'bytes') return new MemoryByteTable(generations);
-  if (kind === 'timers') return new MemoryTimerQueue(generations);
+function newState(kind: StateKind, lanes: number, generations: Generations, range: KeyGroupRange): AnyState {
+  if (kind === 'lanes') return new MemoryLaneTable(generations, range, lanes);
+  if (kind === 'bytes') return new MemoryByteTable(generations, range);
+  if (kind === 'timers') return new MemoryTimerQueue(generations, range);
   return new MemoryOperatorValue(generations);
 }

@@ -2,8 +2,8 @@ import { deepEqual, equal, ok, throws } from 'node:assert/strict';
 import { it } from 'node:test';
 import fc from 'fast-check';
 import { keyGroupRange } from '../base/columnar/index.js';
-import { MemoryStateStore } from './memory-state-store.js';
 import { broadcastState, OperatorStates, type OperatorStatesOf, operatorList } from './operator-states.js';
+import { StoreAtOnce } from './store-at-once.test.support.js';
 
 fc.configureGlobal({ includeErrorInReport: true });
 
@@ -17,7 +17,7 @@ const SPECS = {
 /** All subtasks of one operator. */
 class Operator {
   readonly parallelism: number;
-  readonly stores: readonly MemoryStateStore[];
+  readonly stores: readonly StoreAtOnce[];
   readonly operators: readonly OperatorStates[];
   readonly states: readonly OperatorStatesOf<typeof SPECS>[];
   #chains: Uint8Array[][];
@@ -26,14 +26,14 @@ class Operator {
   constructor(parallelism: number, chains?: readonly (readonly Uint8Array[])[]) {
     this.parallelism = parallelism;
     const subtasks = Array.from({ length: parallelism }, (_, subtask) => subtask);
-    this.stores = subtasks.map((subtask) => new MemoryStateStore(keyGroupRange(subtask, GROUPS, parallelism)));
+    this.stores = subtasks.map((subtask) => new StoreAtOnce(keyGroupRange(subtask, GROUPS, parallelism)));
     // At the same parallelism each gets its own segments back; otherwise everybody gets all of them.
     const sources = subtasks.map((i) => (chains?.length === parallelism ? [chains[i] ?? []] : (chains ?? [])).flat());
     this.#chains = sources.map((chain) => [...chain]);
     this.stores.forEach((store, i) => void (sources[i]?.length && store.restore(sources[i])));
     this.operators = subtasks.map(
       (subtask) =>
-        new OperatorStates({ store: this.stores[subtask] as MemoryStateStore, prefix: 'n2/', subtask, parallelism }),
+        new OperatorStates({ store: this.stores[subtask] as StoreAtOnce, prefix: 'n2/', subtask, parallelism }),
     );
     this.states = this.operators.map((operator) => operator.open(SPECS));
   }
@@ -43,8 +43,8 @@ class Operator {
     const id = ++this.#checkpoint;
     this.#chains = this.#chains.map((chain, i) => {
       this.operators[i]?.save();
-      const store = this.stores[i] as MemoryStateStore;
-      const { bytes, full, empty } = store.snapshot(id);
+      const store = this.stores[i] as StoreAtOnce;
+      const { bytes, full, empty } = store.snapshotAtOnce(id);
       store.completed(id);
       if (full) return [bytes];
       return empty ? chain : [...chain, bytes];

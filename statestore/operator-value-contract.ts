@@ -19,61 +19,59 @@ function restored(make: MakeStateStore, segments: readonly Uint8Array[], range =
 export const operatorValueContract: readonly StateStoreContractCase[] = [
   {
     name: 'an operator value that changes alone makes a segment that counts (it was left out of the checkpoint)',
-    run(make) {
+    async run(make) {
       const store = make(all);
-      equal(store.snapshot(1).empty, false, 'the first segment is full');
+      equal((await store.snapshot(1).segment).empty, false, 'the first segment is full');
       store.completed(1);
-      equal(store.snapshot(2).empty, true);
+      equal((await store.snapshot(2).segment).empty, true);
       store.completed(2);
       store.operatorValue('offset').set(bytes('41'));
-      const third = store.snapshot(3);
+      const third = await store.snapshot(3).segment;
       deepEqual([third.full, third.entries, third.empty], [false, 0, false]);
       store.aborted(3);
-      const fourth = store.snapshot(4);
+      const fourth = await store.snapshot(4).segment;
       equal(fourth.empty, false, 'an aborted one is still to be stored');
       store.completed(4);
-      equal(store.snapshot(5).empty, true);
+      equal((await store.snapshot(5).segment).empty, true);
       equal(read(restored(make, [fourth.bytes]), 'offset'), '41');
     },
   },
   {
     name: 'a removed operator value is gone, also after a restore, and leaves nothing in a full segment',
-    run(make) {
+    async run(make) {
       const store = make(all);
-      const empty = store.snapshot(1, { full: true }).bytes.length;
+      const empty = (await store.snapshot(1, { full: true }).segment).bytes.length;
       store.completed(1);
       store.operatorValue('offset').set(bytes('41'));
       store.operatorValue('kept').set(bytes('7'));
       deepEqual(store.operatorNames(), ['kept', 'offset']);
-      const chain = [store.snapshot(2, { full: true }).bytes];
+      const chain = [(await store.snapshot(2, { full: true }).segment).bytes];
       store.completed(2);
       store.operatorValue('offset').remove();
       store.operatorValue('never-set').remove();
       deepEqual([read(store, 'offset'), store.operatorNames()], [undefined, ['kept']]);
-      const delta = store.snapshot(3);
+      const delta = await store.snapshot(3).segment;
       deepEqual([delta.full, delta.empty], [false, false]);
       chain.push(delta.bytes);
       const copy = restored(make, chain);
       deepEqual([read(copy, 'offset'), read(copy, 'kept'), copy.operatorNames()], [undefined, '7', ['kept']]);
       store.completed(3);
       store.operatorValue('kept').remove();
-      equal(store.snapshot(4, { full: true }).bytes.length, empty);
+      equal((await store.snapshot(4, { full: true }).segment).bytes.length, empty);
       store.operatorValue('offset').set(bytes('42'));
-      equal(read(restored(make, [...chain, store.snapshot(5).bytes]), 'offset'), '42');
+      equal(read(restored(make, [...chain, (await store.snapshot(5).segment).bytes]), 'offset'), '42');
     },
   },
   {
     name: 'operator values of several owners come together by name',
-    run(make) {
-      const halves = [
-        { first: 0, last: 63 },
-        { first: 64, last: 127 },
-      ].map((range, i) => {
-        const store = make(range);
+    async run(make) {
+      const halves: Uint8Array[] = [];
+      for (const [i, first] of [0, 64].entries()) {
+        const store = make({ first, last: first + 63 });
         store.operatorValue(`of-${i}`).set(bytes(`${i}`));
         store.operatorValue('of-both').set(bytes('same'));
-        return store.snapshot(1).bytes;
-      });
+        halves.push((await store.snapshot(1).segment).bytes);
+      }
       for (const order of [halves, halves.toReversed()]) {
         const whole = restored(make, order);
         deepEqual(whole.operatorNames(), ['of-0', 'of-1', 'of-both']);

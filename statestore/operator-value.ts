@@ -2,12 +2,14 @@ import { assert } from '../base/index.js';
 import type { Generations } from './generations.js';
 import type { OperatorValue } from './spi.js';
 
+const removed = new Uint8Array(0);
+
 /** OperatorValue in memory. */
 export class MemoryOperatorValue implements OperatorValue {
   readonly kind = 'operator';
   readonly #generations: Generations;
   #value: Uint8Array | undefined;
-  #stamp = 0;
+  #changed = 0;
 
   constructor(generations: Generations) {
     this.#generations = generations;
@@ -20,13 +22,13 @@ export class MemoryOperatorValue implements OperatorValue {
   set(value: Uint8Array): void {
     assert(value.length > 0, 'an operator value is empty');
     this.#value = value.slice();
-    this.#stamp = this.#generations.current;
+    this.#changed = this.#generations.current;
   }
 
   remove(): void {
     if (this.#value === undefined) return;
     this.#value = undefined;
-    this.#stamp = this.#generations.current;
+    this.#changed = this.#generations.current;
   }
 
   /** Applies what a segment says: no bytes mean that it was removed. */
@@ -36,11 +38,16 @@ export class MemoryOperatorValue implements OperatorValue {
 
   /** Set or removed since the newest completed snapshot. */
   get isDirty(): boolean {
-    return this.#stamp > this.#generations.completed;
+    return this.#changed > this.#generations.completed;
   }
 
   get isSet(): boolean {
     return this.#value !== undefined;
+  }
+
+  /** What a snapshot says of it, if anything. The bytes are never changed, only replaced: there is nothing to copy. */
+  freeze(full: boolean): Uint8Array | undefined {
+    return full || this.isDirty ? (this.#value ?? removed) : undefined;
   }
 
   get byteLength(): number {

@@ -197,7 +197,7 @@ it('tables of the SPI without a schema are answered, too: lanes as numbers, byte
   const { store } = job.tasks[job.at(2 ** 40)] as (typeof job.tasks)[0];
   const lanes = store.laneTable('n1/windows', 2);
   const slot = lanes.upsert(group, hash, key, 60_000);
-  lanes.values.set([1.5, Number.POSITIVE_INFINITY], slot * 2);
+  lanes.values.set([1.5, Number.POSITIVE_INFINITY], slot);
   store.byteTable('n1/top').put(group, hash, key, Uint8Array.of(1), Uint8Array.of(2));
   store.timers('n1/ends').add(70_000, group, hash, key, 60_000);
   store.operatorValue('n1/max-time').set(Uint8Array.of(9));

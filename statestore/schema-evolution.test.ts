@@ -6,9 +6,7 @@ import { seededRandom } from '../base/index.js';
 import { MemoryBlobStore, mergeSegments, SegmentHome, StoredSegment } from '../checkpoint/index.js';
 import type { LaneAggregate } from './aggregates-state.js';
 import { KeyedStates } from './keyed-states.js';
-import { MemoryStateStore } from './memory-state-store.js';
 import { broadcastState, OperatorStates, operatorList } from './operator-states.js';
-import type { StateStore } from './spi.js';
 import {
   aggregatesState,
   type KeyedStateSpecs,
@@ -17,6 +15,7 @@ import {
   type StatesOf,
   valueState,
 } from './state-specs.js';
+import { StoreAtOnce } from './store-at-once.test.support.js';
 import { json } from './value-spec.js';
 
 fc.configureGlobal({ includeErrorInReport: true });
@@ -27,8 +26,8 @@ const all = { first: 0, last: 127 };
 function version<const D extends KeyedStateSpecs>(
   specs: D,
   segments: readonly Uint8Array[] = [],
-): { store: StateStore; states: StatesOf<D>; at(key: string): StatesOf<D> } {
-  const store = new MemoryStateStore(all);
+): { store: StoreAtOnce; states: StatesOf<D>; at(key: string): StatesOf<D> } {
+  const store = new StoreAtOnce(all);
   if (segments.length > 0) store.restore(segments);
   const keyed = new KeyedStates({ store, prefix: 'n3/', key: ['utf8'], now: () => 1 });
   const states = keyed.open(specs);
@@ -40,8 +39,8 @@ function version<const D extends KeyedStateSpecs>(
   return { store, states, at };
 }
 
-const snapshot = (store: StateStore, id: number) => {
-  const { bytes } = store.snapshot(id);
+const snapshot = (store: StoreAtOnce, id: number) => {
+  const { bytes } = store.snapshotAtOnce(id);
   store.completed(id);
   return bytes;
 };
@@ -126,7 +125,7 @@ for (const [what, before, after, message] of refused) {
 
 it('keys of another type are refused: they would never be found again', () => {
   const chain = [snapshot(version({ s: valueState('int64') }).store, 1)];
-  const store = new MemoryStateStore(all);
+  const store = new StoreAtOnce(all);
   store.restore(chain);
   const keyed = new KeyedStates({ store, prefix: 'n3/', key: ['int64'], now: () => 1 });
   throws(() => keyed.open({ s: valueState('int64') }), { code: 'STATE_INCOMPATIBLE', message: /keys of type utf8/ });
@@ -177,7 +176,7 @@ it('aggregates are added and removed; one that has become another is refused by 
 
 it('operator lists and broadcast state evolve as keyed state does', () => {
   const open = (fields: Schema, segments: readonly Uint8Array[] = []) => {
-    const store = new MemoryStateStore(all);
+    const store = new StoreAtOnce(all);
     if (segments.length > 0) store.restore(segments);
     const operator = new OperatorStates({ store, prefix: 'n3/', subtask: 0, parallelism: 1 });
     return { store, operator, ...operator.open({ list: operatorList(fields), map: broadcastState('utf8', fields) }) };

@@ -1,18 +1,13 @@
 import {
   blocksOf,
   type LoadedSegment,
-  SegmentBuilder,
-  type SegmentBytes,
   SegmentCursor,
   SegmentReader,
   type SegmentState,
   segmentCorrupt,
 } from '../checkpoint/index.js';
-import { orderEntries } from './entry-order.js';
-import { newLocation } from './entry-table.js';
 import { type EntryIdentity, type KeyedTable, type StateKind, stateKinds } from './keyed-table.js';
-import type { MemoryOperatorValue } from './operator-value.js';
-import { highHalf, lowHalf, readOrderedDouble } from './ordered-double.js';
+import { readOrderedDouble } from './ordered-double.js';
 import type { KeyGroupRange } from './spi.js';
 
 /*
@@ -26,14 +21,8 @@ import type { KeyGroupRange } from './spi.js';
  */
 const schemaVersion = 1;
 export const hashBytes = 4;
-const flagBytes = 1;
+export const flagBytes = 1;
 export const EXPIRES = 1;
-const removed = new Uint8Array(0);
-
-export type AnyState = KeyedTable | MemoryOperatorValue;
-
-/** All states by name. */
-export type States = ReadonlyMap<string, AnyState>;
 
 export interface StateDescription {
   readonly name: string;
@@ -41,44 +30,6 @@ export interface StateDescription {
   readonly lanes: number;
   readonly schemaVersion: number;
   readonly operatorValue: Uint8Array | undefined;
-}
-
-/** Writes the dirty entries of all states, or all live ones (`full`). Tables must be settled. */
-export function writeSegment(states: States, range: KeyGroupRange, checkpointId: number, full: boolean): SegmentBytes {
-  const written = [...states].filter(
-    ([, state]) => state.kind !== 'operator' || state.isSet || (!full && state.isDirty),
-  );
-  const sorted = written.sort(([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
-  const ordered = sorted.flatMap(([, state], index) =>
-    state.kind === 'operator'
-      ? []
-      : [
-          {
-            table: state,
-            index,
-            entries: orderEntries(state.table, full ? state.table.liveIds() : state.table.dirtyIds()),
-          },
-        ],
-  );
-  const keyGroups = [...new Set(ordered.flatMap((o) => o.entries.groups.map((g) => g.keyGroup)))].sort((a, b) => a - b);
-  const total = ordered.reduce((sum, o) => sum + o.entries.ids.length, 0);
-  const builder = new SegmentBuilder({
-    checkpointId,
-    full,
-    range,
-    states: sorted.map(([name, state]) => describe(name, state, full)),
-    capacity: total * 48,
-  });
-  const cursors = ordered.map(() => 0);
-  for (const keyGroup of keyGroups) {
-    ordered.forEach((o, t) => {
-      const group = o.entries.groups[cursors[t] as number];
-      if (group?.keyGroup !== keyGroup) return;
-      cursors[t] = (cursors[t] as number) + 1;
-      writeEntries(builder, keyGroup, o.index, o.table, o.entries.ids.subarray(group.start, group.end));
-    });
-  }
-  return builder.finish();
 }
 
 /** What states a segment has. @throws MillraceError `SEGMENT_CORRUPT`, `SEGMENT_VERSION` (invalid). */
@@ -110,10 +61,10 @@ export function applySegment(
       if (cursor.keyGroup < range.first || cursor.keyGroup > range.last) continue;
       const table = tables[cursor.state];
       if (table === undefined) throw segmentCorrupt('an entry belongs to no state');
-      const doubles = table.table.doublesPerEntry;
+      const { doubles, subKeys } = table.table.shape;
       identity.keyGroup = cursor.keyGroup;
       identity.key = cursor.key;
-      if (table.hasSubKeys) identity.sub = cursor.sub;
+      if (subKeys === true) identity.sub = cursor.sub;
       else if (cursor.subEnd - cursor.keyEnd !== doubles * 8) throw segmentCorrupt('an entry has another sub key');
       if (doubles > 0) identity.first = readOrderedDouble(block, cursor.keyEnd);
       if (doubles > 1) identity.second = readOrderedDouble(block, cursor.keyEnd + 8);
@@ -129,43 +80,12 @@ export function applySegment(
   }
 }
 
-function writeEntries(
-  builder: SegmentBuilder,
-  keyGroup: number,
-  state: number,
-  table: KeyedTable,
-  ids: Int32Array,
-): void {
-  const at = newLocation();
-  const { writer } = builder;
-  const entries = table.table;
-  const doubles = entries.doublesPerEntry;
-  for (const id of ids) {
-    const removed = entries.isRemoved(id);
-    entries.locate(id, at);
-    const subLength = table.hasSubKeys ? at.end - at.split : doubles * 8;
-    const payload = hashBytes + (removed ? 0 : flagBytes + table.payloadLength(id));
-    builder.begin(keyGroup, state, at.split - at.start, subLength, payload, removed);
-    writer.bytes(at.bytes, at.start, at.split);
-    if (table.hasSubKeys) writer.bytes(at.bytes, at.split, at.end);
-    for (let which = 0; which < doubles; which++) {
-      const double = entries.doubleOf(id, which);
-      writer.u32be(highHalf(double));
-      writer.u32be(lowHalf(double));
-    }
-    writer.u32(entries.hashOf(id) >>> 0);
-    if (removed) continue;
-    writer.u8(0);
-    table.writePayload(id, writer);
-  }
-}
-
-function describe(name: string, state: AnyState, full: boolean): SegmentState {
+/** What a segment says of a state, besides its name. */
+export function stateMeta(kind: StateKind, lanes: number): Uint8Array {
   const meta = new Uint8Array(5);
   const view = new DataView(meta.buffer);
-  view.setUint8(0, stateKinds[state.kind]);
-  view.setUint16(1, state.kind === 'operator' ? 0 : state.lanes, true);
+  view.setUint8(0, stateKinds[kind]);
+  view.setUint16(1, lanes, true);
   view.setUint16(3, schemaVersion, true);
-  if (state.kind !== 'operator') return { name, meta, value: undefined };
-  return { name, meta, value: full || state.isDirty ? (state.get() ?? removed) : undefined };
+  return meta;
 }

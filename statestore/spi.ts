@@ -1,8 +1,8 @@
 /**
  * The state SPI: keyed state of one task. Keys belong to key groups; a task owns a range of them. Interfaces only.
  *
- * Every method is synchronous and belongs to the task's thread. Keys are canonical bytes (base/columnar key encoding);
- * the caller passes the key group with the key, so that the hash is computed once per row.
+ * Every method is synchronous and belongs to the task's thread; segments are written while the task goes on. Keys are canonical
+ * bytes (base/columnar key encoding); the caller passes the key group with the key, so that the hash is computed once per row.
  */
 
 export interface KeyGroupRange {
@@ -24,12 +24,13 @@ export interface StateStore {
   /** Names of the operator values that there are, sorted; those of other owners after a rescale too. */
   operatorNames(): readonly string[];
   /**
-   * One immutable delta segment with everything that changed since the newest *completed* snapshot, sorted by
-   * (key group, state, key), canonical bytes. What was born and deleted in between is not in it.
+   * Freezes everything that changed since the newest *completed* snapshot, as it is now, in a time that does not depend on how much
+   * that is. It becomes one immutable delta segment, sorted by (key group, state, key), canonical bytes, while the store may be
+   * changed, snapshot again, or dropped. What was born and deleted in between is not in it.
    * `full`: the segment stands alone and replaces all earlier ones (written when the chain has grown long, or on request).
    */
-  snapshot(checkpointId: number, options?: { readonly full?: boolean }): StateSegment;
-  /** The checkpoint is complete: its changes need never be written again. */
+  snapshot(checkpointId: number, options?: { readonly full?: boolean }): StateSnapshot;
+  /** The checkpoint is complete, its segment written long since: its changes need never be written again. */
   completed(checkpointId: number): void;
   /** The checkpoint will never complete: its changes belong to the next snapshot. */
   aborted(checkpointId: number): void;
@@ -38,8 +39,25 @@ export interface StateStore {
    * @throws MillraceError `SEGMENT_CORRUPT` (corrupt), `STATE_INCOMPATIBLE` (invalid) naming the state.
    */
   restore(segments: readonly Uint8Array[]): void;
-  /** Live entries and bytes, for metrics. */
-  stats(): { readonly entries: number; readonly bytes: number; readonly dirtyEntries: number };
+  /** For metrics. */
+  stats(): StateStats;
+}
+
+export interface StateStats {
+  /** Live ones. */
+  readonly entries: number;
+  /** Of their keys and values. */
+  readonly bytes: number;
+  /** Bytes of memory that the store holds for them, whether in use or not. */
+  readonly memoryBytes: number;
+  /** At most so many entries are to be written by the next snapshot. */
+  readonly dirtyEntries: number;
+}
+
+export interface StateSnapshot {
+  readonly full: boolean;
+  /** Rejects when the segment cannot be written: then the checkpoint cannot complete. */
+  readonly segment: Promise<StateSegment>;
 }
 
 export interface StateSegment {
@@ -52,19 +70,25 @@ export interface StateSegment {
 }
 
 /**
- * Open-addressing table with (key group, key, namespace) -> `lanes` float64. A *slot* is an index that stays valid until
- * the next `upsert` or `remove`. `namespace` is a float64, e.g. a window's start.
+ * Table with (key group, key, namespace) -> `lanes` float64. A *slot* is where an entry's lanes are. It stays valid until the
+ * next `upsert` or `remove`, and its lanes may be changed until the next snapshot: later, `touch` it first. `namespace` is a
+ * float64, e.g. a window's start.
  */
 export interface LaneTable {
   readonly lanes: number;
   /**
-   * Lane l of slot s is `values[s * lanes + l]`. Read this property again after each upsert: the table may have grown.
+   * Lane l of slot s is `values[s + l]`. Read this property again after each upsert: the table may have grown.
    * Never `table.values[table.upsert(..)]`: JavaScript reads `table.values` before it calls `upsert`.
    */
   readonly values: Float64Array;
   /** The slot, made with zeroed lanes when new (`created` tells), and marked dirty. `hash` is the key's 32-bit hash. */
   upsert(keyGroup: number, hash: number, key: Uint8Array, namespace: number): number;
   readonly created: boolean;
+  /**
+   * As `upsert` for each of these rows, several times as fast: the slot of row r into `slots[r]`, and 1 into `created[r]` when it is
+   * new, 0 otherwise. All slots are valid afterwards.
+   */
+  upsertAll(rows: KeyedRows, slots: Int32Array, created: Uint8Array): void;
   /** The slot or -1. Not marked dirty. */
   find(keyGroup: number, hash: number, key: Uint8Array, namespace: number): number;
   /** Marks a found slot dirty before its lanes are changed. */
@@ -78,6 +102,22 @@ export interface LaneTable {
    */
   scan(entriesMax: number, visit: VisitLanes): void;
   readonly size: number;
+}
+
+/** Keys of many rows, column by column. */
+export interface KeyedRows {
+  readonly rows: number;
+  readonly keyGroups: Uint16Array;
+  readonly hashes: Uint32Array;
+  /** Keys end to end: that of row r is `keys[offsets[r]]` up to `keys[offsets[r + 1]]`. At least 8 more bytes follow the last. */
+  readonly keys: Uint8Array;
+  readonly offsets: Int32Array;
+  /** What all keys are long, if they are; 0 says nothing. */
+  readonly keyLength: number;
+  /** The same bytes as `keys`: four at once are read faster. */
+  readonly view: DataView;
+  /** undefined: all 0. */
+  readonly namespaces?: Float64Array;
 }
 
 export interface ByteTable {

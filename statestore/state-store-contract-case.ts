@@ -5,5 +5,5 @@ export type MakeStateStore = (range: KeyGroupRange) => StateStore;
 
 export interface StateStoreContractCase {
   readonly name: string;
-  run(make: MakeStateStore): void;
+  run(make: MakeStateStore): Promise<void>;
 }

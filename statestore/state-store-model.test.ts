@@ -2,7 +2,8 @@ import { deepEqual, equal, ok } from 'node:assert/strict';
 import { it } from 'node:test';
 import fc from 'fast-check';
 import { MemoryStateStore } from './memory-state-store.js';
-import type { KeyGroupRange, StateStore } from './spi.js';
+import type { KeyGroupRange, StateSegment, StateStore } from './spi.js';
+import { type SteppedWrite, SteppingWriter } from './stepped-write.test.support.js';
 
 // So that a failing run shows what failed, not only for which values.
 fc.configureGlobal({ includeErrorInReport: true });
@@ -31,15 +32,28 @@ class Model {
 interface Snapshot {
   readonly checkpointId: number;
   readonly full: boolean;
-  readonly bytes: Uint8Array;
+  readonly write: SteppedWrite;
   readonly model: Model;
   /** The completed chain at the time it was taken. */
   readonly base: readonly Uint8Array[];
 }
 
 const utf8 = (text: string) => new Uint8Array(Buffer.from(text));
-/** Some keys fit into a record, some do not; some are prefixes of others. */
-const keyNames = ['', 'a', 'aa', 'ab', 'twelve-bytes', 'thirteen-byte', 'thirteen-bytes-and-more', 'b', 'c', 'd'];
+/** Some keys fit into a record, some do not; some are prefixes of others; of some a few are enough for a heap full of garbage. */
+const keyNames = [
+  '',
+  'a',
+  'aa',
+  'ab',
+  '\tnine-b',
+  '\tnine-byt',
+  'twelve-bytes',
+  'thirteen-bytes-and-more',
+  'b',
+  'c',
+  'd',
+];
+keyNames.push('long'.repeat(8000), 'longer'.repeat(6000));
 const keyBytes = keyNames.map(utf8);
 /** Few hashes, so that entries collide. */
 const hashOf = (key: number) => (key % 3) * 0x10000001;
@@ -55,18 +69,24 @@ type Command =
   | { do: 'setOperator'; value: string }
   | { do: 'removeOperator' }
   | { do: 'snapshot'; full: boolean }
+  | { do: 'write'; which: number; steps: number }
   | { do: 'complete' | 'abort'; which: number; chainAtSnapshot: boolean }
   | { do: 'restart' }
   | { do: 'rescale'; parts: number };
 
 const key = fc.oneof(fc.nat(2), fc.nat(keyNames.length - 1));
-const namespace = fc.constantFrom(0, 3_600_000);
+const namespace = fc.constantFrom(0, 0, 1, 2, 3, 3_600_000);
+/** Large ones fill the heap with garbage soon. */
+const value = fc.oneof(
+  { weight: 4, arbitrary: fc.string({ maxLength: 40 }) },
+  { weight: 1, arbitrary: fc.nat(9).map((n) => `${n}`.repeat(9000 + n)) },
+);
 const sub = fc.constantFrom('', 's', 'a-sub-key-of-some-length');
 const time = fc.nat(6);
 const changes: fc.Arbitrary<Command>[] = [
   fc.record({ do: fc.constant('setLane'), key, namespace, value: fc.nat(1000) }),
   fc.record({ do: fc.constant('removeLane'), key, namespace }),
-  fc.record({ do: fc.constant('put'), key, sub, value: fc.string({ maxLength: 40 }) }),
+  fc.record({ do: fc.constant('put'), key, sub, value }),
   fc.record({ do: fc.constant('removeBytes'), key, sub }),
   fc.record({ do: fc.constantFrom('addTimer', 'removeTimer'), time, key, namespace }),
   fc.record({ do: fc.constant('pop'), upTo: time }),
@@ -76,6 +96,7 @@ const changes: fc.Arbitrary<Command>[] = [
 const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 10, arbitrary: fc.oneof(...changes) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('snapshot' as const), full: fc.nat(9).map((n) => n === 0) }) },
+  { weight: 5, arbitrary: fc.record({ do: fc.constant('write' as const), which: fc.nat(3), steps: fc.nat(6) }) },
   {
     weight: 3,
     arbitrary: fc.record({
@@ -90,7 +111,9 @@ const command: fc.Arbitrary<Command> = fc.oneof(
 
 /** One store with its coordinator: which snapshots are pending, which chain is complete. */
 class Run {
-  store: StateStore = new MemoryStateStore(whole);
+  /** Goes on with what former stores left unwritten. */
+  readonly writer = new SteppingWriter();
+  store: StateStore = new MemoryStateStore(whole, { writer: this.writer });
   model = new Model();
   pending: Snapshot[] = [];
   chain: readonly Uint8Array[] = [];
@@ -99,6 +122,7 @@ class Run {
 
   apply(c: Command): void {
     if (c.do === 'snapshot') this.#snapshot(c.full);
+    else if (c.do === 'write') for (let i = 0; i < c.steps; i++) this.writer.step(c.which);
     else if (c.do === 'complete') this.#complete(c.which, c.chainAtSnapshot);
     else if (c.do === 'abort') this.#abort(c.which);
     else if (c.do === 'restart') this.#restart();
@@ -108,18 +132,20 @@ class Run {
 
   #snapshot(full: boolean): void {
     const checkpointId = ++this.checkpointId;
-    const segment = this.store.snapshot(checkpointId, { full });
-    ok(segment.full || !full);
-    this.pending.push({ checkpointId, ...segment, model: this.model.copy(), base: this.chain });
+    const snapshot = this.store.snapshot(checkpointId, { full });
+    ok(snapshot.full || !full);
+    const write = this.writer.last;
+    this.pending.push({ checkpointId, full: snapshot.full, write, model: this.model.copy(), base: this.chain });
   }
 
   #complete(which: number, chainAtSnapshot: boolean): void {
     const snapshot = this.pending[which % Math.max(1, this.pending.length)];
     if (snapshot === undefined) return;
     this.pending = this.pending.filter((p) => p.checkpointId > snapshot.checkpointId);
+    const { bytes } = snapshot.write.finish();
     this.store.completed(snapshot.checkpointId);
     const base = chainAtSnapshot ? snapshot.base : this.chain;
-    this.chain = snapshot.full ? [snapshot.bytes] : [...base, snapshot.bytes];
+    this.chain = snapshot.full ? [bytes] : [...base, bytes];
     this.completed = snapshot.model;
     // A full segment of each former owner, at most, before what this store has added.
     ok(this.chain.length <= 17 + groups, 'chains stay short');
@@ -133,11 +159,11 @@ class Run {
   }
 
   #restart(): void {
-    this.store = new MemoryStateStore(whole);
+    this.store = new MemoryStateStore(whole, { writer: this.writer });
     this.store.restore(this.chain);
     this.model = this.completed.copy();
     this.pending = [];
-    checkSame(this.store, this.model, whole);
+    checkSame(this.store, this.writer, this.model, whole);
   }
 
   /** Out to several stores and back to one, which goes on. */
@@ -147,25 +173,32 @@ class Run {
       last: Math.floor(((i + 1) * groups) / parts) - 1,
     }));
     const chains = ranges.map((range, i) => {
-      const store = new MemoryStateStore(range);
+      const writer = new SteppingWriter();
+      const store = new MemoryStateStore(range, { writer });
       store.restore(this.chain);
-      checkSame(store, this.completed, range);
-      const first = store.snapshot(1);
+      checkSame(store, writer, this.completed, range);
+      const first = taken(store, writer, 1);
       ok(first.full, 'the first segment after a rescale is full');
       store.completed(1);
       if (i % 2 === 0) return [first.bytes];
-      return [first.bytes, store.snapshot(2).bytes];
+      return [first.bytes, taken(store, writer, 2).bytes];
     });
     const chain = chains.toReversed().flat();
-    this.store = new MemoryStateStore(whole);
+    this.store = new MemoryStateStore(whole, { writer: this.writer });
     this.store.restore(chain);
     this.model = this.completed.copy();
     this.pending = [];
-    checkSame(this.store, this.model, whole);
-    const next = this.store.snapshot(++this.checkpointId);
+    checkSame(this.store, this.writer, this.model, whole);
+    const next = taken(this.store, this.writer, ++this.checkpointId);
     this.store.completed(this.checkpointId);
     this.chain = next.full ? [next.bytes] : [...chain, next.bytes];
   }
+}
+
+/** A snapshot that is written at once. */
+function taken(store: StateStore, writer: SteppingWriter, checkpointId: number, full = false): StateSegment {
+  store.snapshot(checkpointId, { full });
+  return writer.last.finish();
 }
 
 function change(store: StateStore, model: Model, c: Command): void {
@@ -175,8 +208,8 @@ function change(store: StateStore, model: Model, c: Command): void {
     if (c.do === 'setLane') {
       const slot = lanes.upsert(groupOf(c.key), hashOf(c.key), keyBytes[c.key] ?? none, c.namespace);
       equal(lanes.created, !model.lanes.has(name));
-      if (lanes.created) deepEqual([lanes.values[slot * 2], lanes.values[slot * 2 + 1]], [0, 0]);
-      lanes.values[slot * 2 + 1] = c.value;
+      if (lanes.created) deepEqual([lanes.values[slot], lanes.values[slot + 1]], [0, 0]);
+      lanes.values[slot + 1] = c.value;
       model.lanes.set(name, c.value);
     } else {
       const slot = lanes.find(groupOf(c.key), hashOf(c.key), keyBytes[c.key] ?? none, c.namespace);
@@ -220,12 +253,13 @@ function compareTimers(a: ModelTimer, b: ModelTimer): number {
 }
 
 /** Looks at everything through the SPI, and compares canonical bytes with those of a store made from the model. */
-function checkSame(store: StateStore, model: Model, range: KeyGroupRange): void {
+function checkSame(store: StateStore, writer: SteppingWriter, model: Model, range: KeyGroupRange): void {
   const mine = (name: string, at: number) => {
     const group = groupOf(Number(name.split('/')[at]));
     return group >= range.first && group <= range.last;
   };
-  const fresh = new MemoryStateStore(range);
+  const freshWriter = new SteppingWriter();
+  const fresh = new MemoryStateStore(range, { writer: freshWriter });
   const lanes = store.laneTable('lanes', 2);
   const bytes = store.byteTable('bytes');
   const timers = store.timers('timers');
@@ -235,7 +269,7 @@ function checkSame(store: StateStore, model: Model, range: KeyGroupRange): void 
     if (!mine(name, 0)) continue;
     const [k, n] = name.split('/').map(Number) as [number, number];
     const slot = lanes.find(groupOf(k), hashOf(k), keyBytes[k] ?? none, n);
-    equal(lanes.values[slot * 2 + 1], value);
+    equal(lanes.values[slot + 1], value);
     change(fresh, expect, { do: 'setLane', key: k, namespace: n, value });
     counts = [(counts[0] ?? 0) + 1, counts[1] ?? 0, counts[2] ?? 0];
   }
@@ -260,8 +294,8 @@ function checkSame(store: StateStore, model: Model, range: KeyGroupRange): void 
   if (model.operator !== undefined) change(fresh, expect, { do: 'setOperator', value: model.operator });
   for (const name of ['lanes', 'bytes', 'timers', 'operator']) declare(fresh, name);
   const id = 1_000_000;
-  const canonical = fresh.snapshot(id, { full: true }).bytes;
-  ok(Buffer.compare(store.snapshot(id, { full: true }).bytes, canonical) === 0, 'canonical bytes differ');
+  const canonical = taken(fresh, freshWriter, id, true).bytes;
+  ok(Buffer.compare(taken(store, writer, id, true).bytes, canonical) === 0, 'canonical bytes differ');
   store.aborted(id);
 }
 
@@ -272,12 +306,12 @@ function declare(store: StateStore, name: string): void {
   else store.operatorValue(name);
 }
 
-it('random changes, snapshots, completions, aborts, restarts and rescales agree with plain maps', () => {
+it('random changes, snapshots written bit by bit, completions, aborts, restarts and rescales agree with plain maps', () => {
   fc.assert(
     fc.property(fc.array(command, { minLength: 60, maxLength: 200 }), (commands) => {
       const run = new Run();
       for (const c of commands) run.apply(c);
-      checkSame(run.store, run.model, whole);
+      checkSame(run.store, run.writer, run.model, whole);
       run.apply({ do: 'restart' });
     }),
     { numRuns: 400 },
@@ -329,6 +363,7 @@ it('windows made and removed for ever do not grow the tables', () => {
     if (window === 2000) capacity = lanes.values.length;
   }
   equal(lanes.values.length, capacity);
+  ok(store.stats().memoryBytes < 300_000, 'garbage is no more than some windows');
   deepEqual([lanes.size, bytes.size, bytes.entries(1, 7, long).length], [10, 10, 10]);
   for (let window = 19_990; window < 20_000; window++) {
     ok(lanes.find(1, 7, long, window) >= 0, 'found after the key heap was compacted');

@@ -1,9 +1,23 @@
-import { describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
+import { systemClock } from '../base/index.js';
 import { MemoryStateStore } from './memory-state-store.js';
 import { stateStoreContract } from './state-store-contract.js';
+import { immediateWriter, steppedWriter } from './state-writer.js';
+import { PortWriter, WriterThread } from './writer-thread.js';
 
-describe('state store: memory', () => {
-  for (const contractCase of stateStoreContract) {
-    it(contractCase.name, () => contractCase.run((range) => new MemoryStateStore(range)));
-  }
+const thread = new WriterThread();
+const threadWriter = new PortWriter(thread.connect());
+const writers = { immediate: immediateWriter, stepped: steppedWriter(systemClock()), thread: threadWriter };
+
+after(async () => {
+  threadWriter.close();
+  await thread.close();
 });
+
+for (const [name, writer] of Object.entries(writers)) {
+  describe(`state store: memory, ${name} writer`, () => {
+    for (const contractCase of stateStoreContract) {
+      it(contractCase.name, () => contractCase.run((range) => new MemoryStateStore(range, { writer })));
+    }
+  });
+}

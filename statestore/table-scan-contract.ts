@@ -8,7 +8,7 @@ const keyOf = (i: number) => bytes(i % 2 === 0 ? `k${i}` : `a key that does not 
 export const tableScanContract: readonly StateStoreContractCase[] = [
   {
     name: 'scan: never more entries than asked for, all of them in a round, and what was removed is not seen',
-    run(make) {
+    async run(make) {
       const table = make({ first: 0, last: 127 }).byteTable('map');
       for (let i = 0; i < 100; i++) table.put(i % 7, i, keyOf(i), bytes(`s${i}`), bytes(`v${i}`));
       for (let i = 0; i < 100; i += 10) table.remove(i % 7, i, keyOf(i), bytes(`s${i}`));
@@ -34,7 +34,7 @@ export const tableScanContract: readonly StateStoreContractCase[] = [
   },
   {
     name: 'scan of lanes: the same, by slot',
-    run(make) {
+    async run(make) {
       const table = make({ first: 0, last: 127 }).laneTable('sums', 1);
       for (let i = 0; i < 100; i++) {
         const slot = table.upsert(i % 7, i, keyOf(i), i);

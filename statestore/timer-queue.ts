@@ -1,9 +1,11 @@
-import { entryComparator } from './entry-order.js';
+import { recordComparator } from './entry-order.js';
 import { EntryTable } from './entry-table.js';
+import type { FrozenRecords } from './frozen-records.js';
 import type { Generations } from './generations.js';
 import type { EntryIdentity, KeyedTable } from './keyed-table.js';
-import { grownFloat64, grownInt32, sharedFloat64, sharedInt32 } from './shared-arrays.js';
-import type { Timer, TimerQueue } from './spi.js';
+import type { KeyGroupRange, Timer, TimerQueue } from './spi.js';
+
+const capacityMin = 16;
 
 /**
  * Timers in memory: the set of them is an EntryTable with (time, namespace) in the identity; a binary heap of ids orders
@@ -12,21 +14,17 @@ import type { Timer, TimerQueue } from './spi.js';
 export class MemoryTimerQueue implements TimerQueue, KeyedTable {
   readonly kind = 'timers';
   readonly lanes = 0;
-  readonly hasSubKeys = false;
   readonly table: EntryTable;
   readonly #compareKeys: (a: number, b: number) => number;
   /** Ids, a binary heap; beside them their times, so that most comparisons stay in one place; where each id stands. */
-  #heap: Int32Array;
-  #times: Float64Array;
-  #positions: Int32Array;
+  #heap = new Int32Array(capacityMin);
+  #times = new Float64Array(capacityMin);
+  #positions = new Int32Array(capacityMin);
   #count = 0;
 
-  constructor(generations: Generations) {
-    this.table = new EntryTable(generations, 2);
-    this.#compareKeys = entryComparator(this.table);
-    this.#heap = sharedInt32(this.table.capacity);
-    this.#times = sharedFloat64(this.table.capacity);
-    this.#positions = sharedInt32(this.table.capacity);
+  constructor(generations: Generations, range: KeyGroupRange) {
+    this.table = new EntryTable(generations, { range, doubles: 2, payloadWords: 0 });
+    this.#compareKeys = recordComparator(this.table);
   }
 
   get size(): number {
@@ -35,6 +33,10 @@ export class MemoryTimerQueue implements TimerQueue, KeyedTable {
 
   get payloadBytes(): number {
     return this.#count * 16;
+  }
+
+  get byteLength(): number {
+    return this.table.byteLength + this.#heap.byteLength + this.#times.byteLength + this.#positions.byteLength;
   }
 
   get next(): number {
@@ -49,16 +51,13 @@ export class MemoryTimerQueue implements TimerQueue, KeyedTable {
     const canonical = namespace + 0;
     const mixed = table.mix(hash, key, length, length, at, canonical);
     let id = table.find(mixed, keyGroup, key, length, length, at, canonical);
-    if (id >= 0 && !table.isRemoved(id)) return;
-    if (id >= 0) {
-      table.revive(id);
-    } else {
-      id = table.insert(mixed, keyGroup, hash, key, length, length, at, canonical);
-      if (this.#heap.length < table.capacity) {
-        this.#heap = grownInt32(this.#heap, table.capacity);
-        this.#times = grownFloat64(this.#times, table.capacity);
-        this.#positions = grownInt32(this.#positions, table.capacity);
-      }
+    if (id > 0 && !table.isRemoved(id)) return;
+    if (id > 0) table.revive(id);
+    else id = table.insert(mixed, keyGroup, hash, key, length, length, at, canonical);
+    if (id >= this.#positions.length) this.#positions = grown(this.#positions, id + 1);
+    if (this.#count === this.#heap.length) {
+      this.#heap = grown(this.#heap, this.#count + 1);
+      this.#times = grown(this.#times, this.#count + 1);
     }
     this.#rise(this.#count++, id, at);
   }
@@ -69,7 +68,7 @@ export class MemoryTimerQueue implements TimerQueue, KeyedTable {
     const canonical = namespace + 0;
     const mixed = this.table.mix(hash, key, length, length, at, canonical);
     const id = this.table.find(mixed, keyGroup, key, length, length, at, canonical);
-    if (id >= 0 && !this.table.isRemoved(id)) this.removeId(id);
+    if (id > 0 && !this.table.isRemoved(id)) this.removeId(id);
   }
 
   pop(upTo: number): Timer | undefined {
@@ -97,12 +96,10 @@ export class MemoryTimerQueue implements TimerQueue, KeyedTable {
     this.table.remove(id);
   }
 
-  /** The identity says it all. */
-  payloadLength(): number {
-    return 0;
+  /** The identity says it all: there is no payload. */
+  freeze(full: boolean): FrozenRecords | undefined {
+    return this.table.freeze(full, undefined);
   }
-
-  writePayload(): void {}
 
   restore(identity: EntryIdentity): void {
     this.add(identity.first, identity.keyGroup, identity.hash, identity.key, identity.second);
@@ -155,4 +152,10 @@ export class MemoryTimerQueue implements TimerQueue, KeyedTable {
     this.#times[position] = time;
     this.#positions[id] = position;
   }
+}
+
+function grown<A extends Int32Array | Float64Array>(array: A, length: number): A {
+  const larger = new (array.constructor as new (length: number) => A)(Math.ceil(length * 1.25) + capacityMin);
+  larger.set(array);
+  return larger;
 }

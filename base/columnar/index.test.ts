@@ -7,6 +7,7 @@ test('the door exports these names', () => {
     'Batch',
     'BatchBuilder',
     'KeyExtractor',
+    'KeyRows',
     'RowCursor',
     'compileSchema',
     'decodeKeyValues',

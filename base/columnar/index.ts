@@ -8,6 +8,7 @@ export { decodeKeyValues, encodeKeyValues, keyTypesOf } from './key-encoding.js'
 export { KeyExtractor } from './key-extractor.js';
 export { keyGroupOf, keyGroupRange, subtaskOfKeyGroup } from './key-group.js';
 export { hashKey } from './key-hash.js';
+export { KeyRows } from './key-rows.js';
 export { decodeRow, encodeRow } from './row-codec.js';
 export { RowCursor, type RowView, rowCursor, seek, toRow } from './row-view.js';
 export {

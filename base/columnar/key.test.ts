@@ -9,6 +9,7 @@ import { decodeKeyValues, encodeKeyValues } from './key-encoding.js';
 import { KeyExtractor } from './key-extractor.js';
 import { keyGroupOf, keyGroupRange, subtaskOfKeyGroup } from './key-group.js';
 import { hashKey } from './key-hash.js';
+import { KeyRows } from './key-rows.js';
 import { type CompiledSchema, compileSchema, type Value } from './schema.js';
 
 function batchOf(schema: CompiledSchema, rows: readonly PlainRow[]): Batch {
@@ -54,6 +55,7 @@ test('keys are ordered bytewise as their values, column by column, and decode to
 });
 
 test('a row has one key and one hash: from the columns, from plain values, from the bytes, in any batch', () => {
+  const keyRows = new KeyRows();
   fc.assert(
     fc.property(table(), fc.nat(), ({ schema, rows }, pick) => {
       const compiled = compileSchema(schema);
@@ -75,6 +77,18 @@ test('a row has one key and one hash: from the columns, from plain values, from 
         assert.equal(hashKey(key), hashes[i]);
         assert.deepEqual(extractor.decode(key), values.map(asKey));
       });
+      for (const batch of [backward, forward]) {
+        extractor.rows(batch, 128, keyRows);
+        assert.equal(keyRows.rows, rows.length);
+        for (let row = 0; row < rows.length; row++) {
+          const key = keyRows.keys.slice(keyRows.offsets[row], keyRows.offsets[row + 1]);
+          assert.deepEqual(key, extractor.encode(batch, row));
+          assert.equal(hashKey(key), keyRows.hashes[row]);
+          assert.equal(keyGroupOf(hashKey(key), 128), keyRows.keyGroups[row]);
+        }
+        assert.ok((keyRows.offsets[rows.length] as number) + 8 <= keyRows.keys.length);
+        assert.equal(keyRows.view.buffer, keyRows.keys.buffer);
+      }
     }),
     { numRuns: 400 },
   );

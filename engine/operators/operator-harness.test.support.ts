@@ -1,6 +1,12 @@
 import { Batch, BatchBuilder, compileSchema, type RowOf, type Schema, seek, toRow } from '../../base/columnar/index.js';
 import { silentLogger, systemClock } from '../../base/index.js';
-import { MemoryStateStore, type StateStore } from '../../statestore/index.js';
+import {
+  MemoryStateStore,
+  type StateSegment,
+  type StateStore,
+  type StateWriter,
+  writeAtOnce,
+} from '../../statestore/index.js';
 import type { Operator, OperatorCounters, Output } from './operator.js';
 
 const KEY_GROUPS = 128;
@@ -20,16 +26,24 @@ export interface Saved {
 /** One operator with a real state store, driven by rows; keeps what it emits. */
 export class OperatorHarness {
   readonly counters: OperatorCounters = { lateDropped: 0 };
-  readonly state: StateStore = new MemoryStateStore({ first: 0, last: KEY_GROUPS - 1 });
+  readonly state: StateStore;
   readonly #options: HarnessOptions;
   readonly #operator: Operator;
   readonly #kept: Uint8Array[];
   #emitted: Record<string, unknown>[] = [];
   #watermarks: number[] = [];
   #watermark: number;
+  #segment: StateSegment | undefined;
 
   constructor(options: HarnessOptions, from: Saved = { segments: [], watermark: Number.NEGATIVE_INFINITY }) {
     this.#options = options;
+    const writer: StateWriter = {
+      write: async (frozen) => {
+        this.#segment = writeAtOnce(frozen);
+        return this.#segment;
+      },
+    };
+    this.state = new MemoryStateStore({ first: 0, last: KEY_GROUPS - 1 }, { writer });
     this.#operator = options.create();
     this.#watermark = from.watermark;
     this.#kept = [...from.segments];
@@ -94,7 +108,8 @@ export class OperatorHarness {
 
   /** A checkpoint that completes. */
   checkpoint(id: number): Saved {
-    const segment = this.state.snapshot(id);
+    this.state.snapshot(id);
+    const segment = this.#segment as StateSegment;
     if (segment.full) this.#kept.length = 0;
     this.#kept.push(segment.bytes.slice());
     this.state.completed(id);

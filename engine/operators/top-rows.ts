@@ -137,8 +137,8 @@ export class TopRows implements Operator {
     if (typeof by !== 'number' || Number.isNaN(by)) return false;
     const gate = this.#gate as LaneTable;
     const slot = gate.find(group, hash, key, at);
-    if (slot === -1 || gate.values[slot * 2] !== 1) return false;
-    const worst = gate.values[slot * 2 + 1] as number;
+    if (slot === -1 || gate.values[slot] !== 1) return false;
+    const worst = gate.values[slot + 1] as number;
     return this.#options.order === 'desc' ? by < worst : by > worst;
   }
 
@@ -149,8 +149,8 @@ export class TopRows implements Operator {
     const by = (decodeRow(schema, worst.row) as Readonly<Record<string, unknown>>)[this.#options.by];
     const slot = gate.upsert(group, hash, key, at);
     const comparable = typeof by === 'number' && !Number.isNaN(by);
-    gate.values[slot * 2] = comparable ? 1 : 0;
-    gate.values[slot * 2 + 1] = comparable ? by : 0;
+    gate.values[slot] = comparable ? 1 : 0;
+    gate.values[slot + 1] = comparable ? by : 0;
   }
 
   /** Bytes that sort best first: the ranking column (inverted when the largest is best), then ties ascending. */

@@ -74,7 +74,7 @@ export class WindowAggregate implements Operator {
       const slot = table.upsert(group, hash, key, start);
       if (table.created) timers.add(start + size - 1, group, hash, key, start);
       seek(view, row);
-      let lane = slot * table.lanes;
+      let lane = slot;
       const values = table.values;
       for (const [, aggregate] of this.#aggregates) {
         aggregate.add(values, lane, view as never);
@@ -100,7 +100,7 @@ export class WindowAggregate implements Operator {
       for (let i = 0; i < this.#keys.length; i++) row[this.#keys[i] as string] = key[i];
       row.windowStart = timer.namespace;
       row.windowEnd = timer.namespace + this.#sizeMs;
-      let lane = slot * table.lanes;
+      let lane = slot;
       for (const [name, aggregate] of this.#aggregates) {
         row[name] = aggregate.result(table.values, lane);
         lane += aggregate.lanes;

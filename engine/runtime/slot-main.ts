@@ -1,6 +1,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import {
   type Logger,
+  MillraceError,
   nodeDisk,
   remoteMappedMemory,
   remoteSharedArrayMemory,
@@ -10,16 +11,20 @@ import {
 } from '../../base/index.js';
 import { connectPeer, nodeNetwork, type RpcPeer } from '../../base/rpc/index.js';
 import type { ShuffleClientEnd } from '../../shuffle/index.js';
-import { MemoryStateStore } from '../../statestore/index.js';
+import { MemoryStateStore, PortWriter } from '../../statestore/index.js';
 import { loadJob } from './job-loader.js';
 import { loadShuffle } from './shuffle-kind.js';
 import { SHUFFLE_SETTINGS } from './shuffle-settings.js';
 import { Slot } from './slot.js';
 import type { SlotSettings } from './worker-settings.js';
 
-/** What a slot's thread is given; `port` leads to the host, who owns the regions (`--shuffle memory`) or maps them. */
-interface SlotThread {
+/**
+ * What a slot's thread is given; `port` leads to the host, who owns the regions (`--shuffle memory`) or maps them, `writer` to the
+ * thread that writes the segments of all slots of this process.
+ */
+export interface SlotThread {
   readonly settings: SlotSettings;
+  readonly writer: MessagePort;
   readonly port?: MessagePort;
 }
 
@@ -27,17 +32,22 @@ interface SlotThread {
  * A slot's thread: one call that lasts as long as the slot. An error ends the whole thread, not only the call, so that nothing of
  * it lives on when its host gives its mappings back.
  */
-export default async function slotMain({ settings, port }: SlotThread): Promise<void> {
+export default async function slotMain({ settings, writer, port }: SlotThread): Promise<void> {
   const logger = stderrLogger(settings.logLevel, { part: 'slot', slot: `${settings.worker}/${settings.slot}` });
   try {
-    await runSlot(settings, port, logger);
+    await runSlot(settings, new PortWriter(writer), port, logger);
   } catch (error) {
     logger.error({ error: String(error), stack: (error as Error).stack }, 'slot failed');
     process.exit(1);
   }
 }
 
-async function runSlot(settings: SlotSettings, port: MessagePort | undefined, logger: Logger): Promise<void> {
+async function runSlot(
+  settings: SlotSettings,
+  writer: PortWriter,
+  port: MessagePort | undefined,
+  logger: Logger,
+): Promise<void> {
   const clock = systemClock();
   const network = nodeNetwork({ clock });
   const token = Buffer.from(settings.token, 'hex');
@@ -55,10 +65,13 @@ async function runSlot(settings: SlotSettings, port: MessagePort | undefined, lo
     scheduler,
     daemon,
     shuffle: (await openShuffle(settings, daemon, port, logger)).environment,
-    createState: (range) => new MemoryStateStore(range, { chainLengthMax: Number.POSITIVE_INFINITY }),
+    createState: (range) => new MemoryStateStore(range, { chainLengthMax: Number.POSITIVE_INFINITY, writer }),
   });
-  await slot.run();
+  const writerLost = await Promise.race([slot.run().then(() => false), writer.closed.then(() => true)]);
+  if (writerLost)
+    throw new MillraceError('unavailable', 'STATE_WRITER_LOST', 'the thread that writes segments is gone');
   daemon.close();
+  writer.close();
 }
 
 async function openShuffle(

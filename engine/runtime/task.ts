@@ -237,20 +237,20 @@ export class Task {
     );
   }
 
-  /** Barrier out, state frozen, acknowledgement when all of it is stored at the daemon. */
+  /** Barrier out, state frozen; the task goes on. Acknowledgement when the state is written and all of it stored at the daemon. */
   #snapshot(parts: TaskParts, checkpoint: number): void {
     this.#lastCheckpoint = checkpoint;
     parts.chain.flush();
     parts.outputs.barrier(checkpoint);
     parts.outputs.publish(determinant(CHECKPOINT_TRIGGERED, 0, checkpoint));
     parts.outputs.noteHeldRows(this.#environment.clock.monotonicMs());
-    const segment = parts.state.snapshot(checkpoint);
+    const snapshot = parts.state.snapshot(checkpoint);
     const position = this.#position(parts);
     const transactions = parts.sink?.preCommit(checkpoint) ?? Promise.resolve([]);
     const { task, attempt } = this.deployment;
-    const held = !segment.empty;
     const stored = async () => {
-      const open = await transactions;
+      const [open, segment] = await Promise.all([transactions, snapshot.segment]);
+      const held = !segment.empty;
       if (held) await this.#environment.segments.hold(task, attempt, checkpoint, segment);
       this.#report({ kind: 'acknowledged', checkpoint, position: { ...position, transactions: open }, held });
     };

@@ -12,9 +12,11 @@ import {
   type Timer,
 } from '../../base/index.js';
 import { connectPeer, type RpcPeer } from '../../base/rpc/index.js';
+import { WriterThread } from '../../statestore/index.js';
 import { pack } from './control-codec.js';
 import { RegisterWorkerT } from './generated/millrace/control/register-worker.js';
 import { SERVICE } from './services.js';
+import type { SlotThread } from './slot-main.js';
 import type { SlotSettings, WorkerSettings } from './worker-settings.js';
 
 /** A slot that dies so often without ever running for long is given up. */
@@ -125,20 +127,26 @@ function pooledThreads({ settings, memory }: WorkerOptions): SlotThreads {
     // An idle spare must keep its event loop: it is not to sleep in Atomics.wait.
     atomics: 'disabled',
   });
+  const writers = new WriterThread();
   return {
     async run(slot) {
       const mapped = settings.shuffle === 'mapped';
-      if (memory === undefined && !mapped) return void (await pool.run({ settings: slot }));
+      const writer = writers.connect();
+      const given: SlotThread = { settings: slot, writer };
+      if (memory === undefined && !mapped) return void (await pool.run(given, { transferList: [writer] }));
       const { port1, port2 } = new MessageChannel();
       if (mapped) serveMappedMemory({ folder: settings.memoryFolder as string }, port1);
       else serveSharedArrayMemory(memory as SharedMemory, port1);
       try {
-        await pool.run({ settings: slot, port: port2 }, { transferList: [port2] });
+        await pool.run({ ...given, port: port2 } satisfies SlotThread, { transferList: [writer, port2] });
       } finally {
         // What is mapped stays until the thread is gone: then this end closes too.
         if (!mapped) port1.close();
       }
     },
-    close: () => pool.destroy(),
+    async close() {
+      await pool.destroy();
+      await writers.close();
+    },
   };
 }
