@@ -28,4 +28,14 @@ export interface BlobStore {
    * resolves, with the new version. @throws `CAS_CONFLICT`; `STORE_UNAVAILABLE` when the outcome is unknown: then read it.
    */
   compareAndSet(name: string, expected: string | undefined, bytes: Uint8Array): Promise<string>;
+  /**
+   * All versions of a value that are still there, newest first, for repairs; no bytes where they cannot be opened. Stores that
+   * keep the newest alone do without.
+   */
+  versions?(name: string): Promise<readonly BlobVersion[]>;
+}
+
+export interface BlobVersion {
+  readonly version: string;
+  readonly bytes: Uint8Array | undefined;
 }

@@ -1,6 +1,6 @@
 import { type Disk, MillraceError, type Random } from '../base/index.js';
 import { validateBlobName } from './blob-name.js';
-import type { BlobStore } from './blob-store.js';
+import type { BlobStore, BlobVersion } from './blob-store.js';
 
 /**
  * Versions of a value that stay. Also the bound of the argument in `compareAndSet`: number n is removed only by one who has
@@ -163,6 +163,20 @@ export class DirectoryBlobStore implements BlobStore {
       await this.#disk.remove(`${this.#root}/values/${name}/${versionName(version)}`).catch(() => {});
     }
     return String(mine);
+  }
+
+  async versions(name: string): Promise<BlobVersion[]> {
+    validateBlobName(name);
+    return this.#attempt(`read ${name}`, async () => {
+      const versions: BlobVersion[] = [];
+      for (const version of (await this.#versions(name)).sort((a, b) => b - a)) {
+        const path = `${this.#root}/values/${name}/${versionName(version)}`;
+        // One that cannot be read is removed by now, or on bad ground.
+        const bytes = await this.#disk.read(path).catch(() => undefined);
+        versions.push({ version: String(version), bytes });
+      }
+      return versions;
+    });
   }
 
   /** Creates a file that is complete from its first moment; false when the name is taken. */

@@ -1,7 +1,7 @@
 import { type Clock, MillraceError, type Random, yieldTurn } from '../base/index.js';
 import { hasCode } from './blob-errors.js';
 import { validateBlobName } from './blob-name.js';
-import type { BlobStore } from './blob-store.js';
+import type { BlobStore, BlobVersion } from './blob-store.js';
 import {
   type BlobSeal,
   chunkBytes,
@@ -13,6 +13,7 @@ import {
   sealedChunkBytes,
   tagBytes,
 } from './sealed-blob.js';
+import { valueVersions } from './value-versions.js';
 
 /** Headers of so many objects are remembered: a ranged get of a known object is one request. */
 const sealsMax = 4_096;
@@ -110,6 +111,15 @@ export class EncryptedBlobStore implements BlobStore {
     return { bytes: await this.#openAll('value', name, value.bytes), version: value.version };
   }
 
+  async versions(name: string): Promise<readonly BlobVersion[]> {
+    return Promise.all((await valueVersions(this.#inner, name)).map((value) => this.#opened(name, value)));
+  }
+
+  async #opened(name: string, { version, bytes }: BlobVersion): Promise<BlobVersion> {
+    const opened = bytes && (await this.#openAll('value', name, bytes).catch(unlessDamaged));
+    return { version, bytes: opened };
+  }
+
   async compareAndSet(name: string, expected: string | undefined, bytes: Uint8Array): Promise<string> {
     validateBlobName(name);
     const seal = this.#keys.seal('value', name, this.#random);
@@ -195,4 +205,8 @@ export class EncryptedBlobStore implements BlobStore {
     const [oldest] = this.#seals.keys();
     if (oldest !== undefined) this.#seals.delete(oldest);
   }
+}
+
+function unlessDamaged(thrown: unknown): undefined {
+  if (MillraceError.from(thrown).kind !== 'corrupt') throw thrown;
 }

@@ -1,4 +1,5 @@
 import { checksumHex, MillraceError, xxh64 } from '../base/index.js';
+import { sealedMagic } from './sealed-blob.js';
 
 /** What stands in an envelope; also the first part of the codes of its errors. */
 export type EnvelopeKind = 'head' | 'manifest' | 'savepoint';
@@ -11,7 +12,8 @@ export function sealEnvelope(kind: EnvelopeKind, format: number, value: object):
 }
 
 /**
- * @throws MillraceError `<KIND>_VERSION` (invalid) naming both formats when another version wrote it; `<KIND>_CORRUPT` (corrupt).
+ * @throws MillraceError `<KIND>_VERSION` (invalid) naming both formats when another version wrote it; `<KIND>_CORRUPT` (corrupt);
+ *   `BLOB_KEY_UNKNOWN` (invalid): it is encrypted.
  */
 export function openEnvelope(kind: EnvelopeKind, format: number, bytes: Uint8Array, location: string): unknown {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -22,6 +24,10 @@ export function openEnvelope(kind: EnvelopeKind, format: number, bytes: Uint8Arr
     });
   const lineEnd = text.indexOf(10);
   const line = /^millrace-([a-z]+) (\d{1,9}) ([0-9a-f]{16})$/.exec(text.subarray(0, Math.max(0, lineEnd)).toString());
+  if (text.subarray(0, sealedMagic.length).equals(sealedMagic)) {
+    const message = `${location}: the ${kind} is encrypted, and no key was given (--checkpoint-key-file)`;
+    throw new MillraceError('invalid', 'BLOB_KEY_UNKNOWN', message, { context: { location } });
+  }
   if (line === null || line[1] !== kind) throw damaged('no header line');
   if (Number(line[2]) !== format) {
     throw new MillraceError(

@@ -5,6 +5,8 @@ import { canRegain, settleMove } from './head-protocol.js';
 
 /** The name of the one mutable value. */
 export const headName = 'HEAD';
+/** What helps where HEAD is gone or damaged. */
+const repairHint = '`millrace checkpoints repair` looks for what else there is';
 /** Tries of one move whose outcome is unknown. Waiting is a wrapper's business. */
 const attemptsMax = 5;
 
@@ -15,9 +17,15 @@ export interface ReadHead {
 
 /** @throws MillraceError `STORE_UNAVAILABLE`, `HEAD_CORRUPT`, `HEAD_VERSION`. */
 export async function readHead(store: BlobStore): Promise<ReadHead | undefined> {
-  const value = await store.read(headName);
-  if (value === undefined) return undefined;
-  return { head: decodeHead(value.bytes, store.location), version: value.version };
+  try {
+    const value = await store.read(headName);
+    if (value === undefined) return undefined;
+    return { head: decodeHead(value.bytes, store.location), version: value.version };
+  } catch (thrown) {
+    const { kind, code, message } = MillraceError.from(thrown);
+    if (kind !== 'corrupt') throw thrown;
+    throw new MillraceError('corrupt', code, `${message}; ${repairHint}`, { cause: thrown });
+  }
 }
 
 /**
@@ -31,7 +39,7 @@ export async function refuseLostHead(store: BlobStore): Promise<void> {
   throw new MillraceError(
     'corrupt',
     'HEAD_MISSING',
-    `${store.location}: HEAD is gone, though there are segments of checkpoints (${object}); this is not a job's beginning`,
+    `${store.location}: HEAD is gone, though there are segments of checkpoints (${object}); this is not a job's beginning; ${repairHint}`,
     { context: { object } },
   );
 }

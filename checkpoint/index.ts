@@ -70,6 +70,7 @@ export {
   planCompaction,
 } from './plan-compaction.js';
 export { removeSavepoint } from './remove-savepoint.js';
+export { type RepairedHead, type RepairOptions, repairHead } from './repair-head.js';
 export {
   type RestoredSavepoint,
   type RestoreSavepointOptions,

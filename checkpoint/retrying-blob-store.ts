@@ -1,9 +1,10 @@
 import { type Clock, type Logger, MillraceError, type Random } from '../base/index.js';
 import { Backoff } from './backoff.js';
 import { hasCode, isUnanswered, reasonOf } from './blob-errors.js';
-import type { BlobStore } from './blob-store.js';
+import type { BlobStore, BlobVersion } from './blob-store.js';
 import { OutageWatch } from './outage-watch.js';
 import { holdsBytes } from './same-blob.js';
+import { valueVersions } from './value-versions.js';
 
 export interface RetrySettings {
   /** A call whose last attempt ends later than this after its start fails. Attempts are bounded by the store below. */
@@ -92,6 +93,10 @@ export class RetryingBlobStore implements BlobStore {
 
   read(name: string): Promise<{ readonly bytes: Uint8Array; readonly version: string } | undefined> {
     return this.#retry(`read ${name}`, () => this.#inner.read(name));
+  }
+
+  versions(name: string): Promise<readonly BlobVersion[]> {
+    return this.#retry(`read ${name}`, () => valueVersions(this.#inner, name));
   }
 
   async compareAndSet(name: string, expected: string | undefined, bytes: Uint8Array): Promise<string> {

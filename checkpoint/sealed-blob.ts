@@ -30,7 +30,8 @@ export const sealedChunkBytes = chunkBytes + tagBytes;
 
 export type SealedKind = 'object' | 'value';
 
-const magic = Buffer.from('MRES', 'latin1');
+/** What every encrypted blob begins with. */
+export const sealedMagic = Buffer.from('MRES', 'latin1');
 const version = 1;
 const keyIdBytesMax = 32;
 const saltBytes = 32;
@@ -72,7 +73,7 @@ export class MasterKeys {
   /** What a new blob is sealed with. */
   seal(kind: SealedKind, name: string, random: Random): BlobSeal {
     const header = Buffer.alloc(headerBytes);
-    magic.copy(header);
+    sealedMagic.copy(header);
     header[4] = version;
     header[5] = this.#current.length;
     header.write(this.#current, 8, 'latin1');
@@ -87,7 +88,7 @@ export class MasterKeys {
   sealOf(kind: SealedKind, name: string, header: Uint8Array): BlobSeal {
     const bytes = Buffer.from(header);
     if (bytes.length < headerBytes) throw tampered(kind, name, `its header ends after ${bytes.length} bytes`);
-    if (!bytes.subarray(0, 4).equals(magic)) throw tampered(kind, name, 'it is not an encrypted blob');
+    if (!bytes.subarray(0, 4).equals(sealedMagic)) throw tampered(kind, name, 'it is not an encrypted blob');
     if (bytes[4] !== version) throw tampered(kind, name, `its format is version ${bytes[4]}, not ${version}`);
     const id = bytes.toString('latin1', 8, 8 + Math.min(bytes[5] as number, keyIdBytesMax));
     const key = this.#keys.get(id);

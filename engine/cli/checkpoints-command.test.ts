@@ -245,14 +245,61 @@ describe('millrace checkpoints', () => {
     writeFileSync(file, readFileSync(file, 'utf8').replace('"epoch":1', '"epoch":2'));
     const torn = await tool('fsck', head.dir);
     deepEqual(
-      [torn.code, /the head is damaged \(checksum\) \[HEAD_CORRUPT\]/.test(torn.stdout)],
+      [torn.code, /the head is damaged \(checksum\);.* \[HEAD_CORRUPT\]/.test(torn.stdout)],
       [1, true],
       torn.stdout,
     );
+    match(torn.stdout, /`millrace checkpoints repair` looks for what else there is/);
+    ok(!torn.stdout.includes('--fallback'), torn.stdout);
     rmSync(values, { recursive: true });
     const lost = await tool('fsck', head.dir);
     deepEqual([lost.code, /HEAD is gone, .* \[HEAD_MISSING\]/.test(lost.stdout)], [1, true], lost.stdout);
-    match((await tool('ls', head.dir)).stderr, /HEAD is gone/);
+    for (const name of ['ls', 'gc']) {
+      const { code, stderr } = await tool(name, head.dir);
+      deepEqual(
+        [code, /HEAD is gone, .*`millrace checkpoints repair`.* \[HEAD_MISSING\]/.test(stderr)],
+        [1, true],
+        stderr,
+      );
+    }
+    const nothing = await tool('repair', head.dir);
+    deepEqual(
+      [nothing.code, /restore a savepoint.* \[HEAD_UNREPAIRABLE\]/.test(nothing.stderr)],
+      [1, true],
+      nothing.stderr,
+    );
+  });
+
+  it('repair: a damaged HEAD is made anew from the version before; the output of what is given up is met, not doubled', async () => {
+    const { dir } = copy();
+    const [id, older] = stopped.map((m) => m.checkpointId) as [number, number];
+    await refused(['repair', dir], /HEAD is whole; there is nothing to repair \[HEAD_WHOLE\]/);
+    const values = join(dir, 'checkpoints', 'values', 'HEAD');
+    const file = () => join(values, readdirSync(values).sort().at(-1) as string);
+
+    // Without the newest version, the one before looks whole: the sink knows better.
+    const newest = readFileSync(file());
+    const name = file();
+    rmSync(name);
+    const back = startJob(dir);
+    equal(await back.ended, 2, back.stderr);
+    match(
+      back.stderr,
+      new RegExp(`holds output of checkpoint ${id}, and the job goes on from ${older}: .*OUTPUT_AHEAD`),
+    );
+
+    writeFileSync(name, newest.subarray(0, 1000));
+    const refusedRun = startJob(dir);
+    equal(await refusedRun.ended, 1);
+    match(refusedRun.stderr, /`millrace checkpoints repair` looks for what else there is \[HEAD_CORRUPT\]/);
+    const dry = await tool('repair', dir, '--dry-run');
+    match(dry.stdout, new RegExp(`checkpoint ${older} is whole, every byte .*\n.*nothing was changed`));
+    equal((await tool('fsck', dir)).code, 1);
+    const { code, json, stderr } = await tool('repair', dir, '--json');
+    equal(code, 0, stderr);
+    const repaired = json() as { was: number; checkpointId: number };
+    deepEqual([repaired.was, repaired.checkpointId > id], [older, true]);
+    equal((await tool('fsck', dir, '--deep')).code, 0);
   });
 
   it('gc: removes what is dead and nothing else; a pin is taken away by its name', async () => {
@@ -291,7 +338,7 @@ describe('millrace checkpoints', () => {
     match((await tool('diff', stateDir, String(id), savepoint)).stdout, /no state differs/);
     match((await tool('gc', savepoint)).stdout, /a whole savepoint: nothing of it is garbage/);
     await refused(['savepoint', stateDir, savepoint], /is there already; name an empty place \[SAVEPOINT_EXISTS\]/);
-    await refused(['savepoint', stateDir, place.folder], /is no checkpoint store .*\[CHECKPOINTS_NOT_FOUND\]/);
+    await refused(['savepoint', stateDir, place.folder], /is no checkpoint store .*; name a new or empty folder, .*\[SAVEPOINT_TARGET\]/);
     await refused(['restore', savepoint, stateDir], /\(--replace\) \[CHECKPOINTS_EXIST\]/);
     await refused(['restore', stateDir, restored], /not a savepoint \[SAVEPOINT_MISSING\]/);
 

@@ -3,6 +3,7 @@ import { diff } from './checkpoints/diff.js';
 import { fsck } from './checkpoints/fsck.js';
 import { gc } from './checkpoints/gc.js';
 import { ls } from './checkpoints/ls.js';
+import { repair } from './checkpoints/repair.js';
 import { restore } from './checkpoints/restore.js';
 import { savepoint } from './checkpoints/savepoint.js';
 import { show } from './checkpoints/show.js';
@@ -25,6 +26,11 @@ Checkpoints are read where they lie, without their job, also while it runs: what
 const SAVEPOINT_HELP = `
 The target must be empty. A savepoint that was interrupted is refused by every reader: finish it with --finish, or remove it
 with \`millrace checkpoints gc TARGET\`. It holds state and positions, not what sinks have already made visible.`;
+
+const REPAIR_HELP = `
+For where \`fsck\` says HEAD_CORRUPT or HEAD_MISSING. A folder keeps the last eight versions of HEAD; a pin keeps the checkpoint
+it is of. The newest checkpoint among them that is whole becomes the newest of all, under a new id. No run may use the place
+meanwhile. Of a bucket that keeps versions of its objects, put back the one before of values/HEAD instead.`;
 
 const RESTORE_HELP = `
 DIR is a new folder (it becomes the --state-dir of the savepoint's job), the --state-dir of that job, or s3://bucket/prefix; no
@@ -83,6 +89,14 @@ export function addCheckpointsCommand(program: Command): void {
     .addHelpText('after', GC_HELP)
     .action((where: string, flags: ToolFlags & { readonly dryRun?: true; readonly unpin?: readonly string[] }) =>
       runTool(flags, (t) => gc(t, where, { dryRun: flags.dryRun === true, unpin: flags.unpin ?? [] })),
+    );
+
+  tool('repair', 'Makes HEAD anew where it is gone or damaged, from what else speaks of checkpoints.')
+    .argument('<where>', WHERE)
+    .option('--dry-run', 'changes nothing, says what it would')
+    .addHelpText('after', REPAIR_HELP)
+    .action((where: string, flags: ToolFlags & { readonly dryRun?: true }) =>
+      runTool(flags, (t) => repair(t, where, { dryRun: flags.dryRun === true })),
     );
 
   tool('savepoint', 'Copies a checkpoint, every byte of it verified, to a place of its own.')

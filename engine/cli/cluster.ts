@@ -18,7 +18,7 @@ import {
 } from '../../base/index.js';
 import { type AuthenticatedPeer, acceptPeer, nodeNetwork, type RpcPeer } from '../../base/rpc/index.js';
 import type { ShuffleClientEnd, ShuffleMaster } from '../../shuffle/index.js';
-import type { CheckpointPlace, DaemonSettings } from '../daemon/index.js';
+import type { CheckpointLocation, DaemonSettings } from '../daemon/index.js';
 import {
   decodeRegisterWorker,
   type JobArtefact,
@@ -44,7 +44,7 @@ export interface ClusterSurroundings {
 
 export interface ClusterOptions {
   readonly folders: Pick<RunFolders, 'runId' | 'path' | 'memory' | 'socket'>;
-  readonly checkpoints: CheckpointPlace;
+  readonly checkpoints: CheckpointLocation;
   readonly workers: number;
   readonly slots: number;
   readonly shuffle: ShuffleKind;

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import {
+  type Disk,
   type Logger,
   type LogLevel,
   MillraceError,
@@ -13,7 +14,7 @@ import {
 } from '../../base/index.js';
 import type { CheckpointStore, Manifest } from '../../checkpoint/index.js';
 import type { JobParams } from '../api/index.js';
-import { type CheckpointPlace, type OpenedCheckpoints, openCheckpointPlace } from '../daemon/index.js';
+import { type CheckpointLocation, type OpenedCheckpoints, openCheckpointPlace } from '../daemon/index.js';
 import { type JobGraph, taskName } from '../graph/index.js';
 import {
   isShuffleModule,
@@ -25,6 +26,7 @@ import {
 } from '../runtime/index.js';
 import { JobScheduler, SchedulerDriver, type SchedulerNote } from '../scheduler/index.js';
 import { bundleJob } from './bundle-job.js';
+import { findTarget } from './checkpoints/location.js';
 import { Cluster } from './cluster.js';
 import { explainDamage, findResumePoint, type ResumePoint } from './resume-point.js';
 import { RunFolders } from './run-folders.js';
@@ -40,7 +42,7 @@ export interface JobRunOptions {
   /** Undefined: a folder of the run's own, gone with it. */
   readonly stateDir: string | undefined;
   /** Instead of the state directory's folder. */
-  readonly checkpointPlace?: Partial<CheckpointPlace>;
+  readonly checkpointPlace?: Partial<CheckpointLocation>;
   /** Checkpoints of this job that are there are forgotten. */
   readonly fresh?: boolean;
   /** When the newest checkpoint is damaged, goes on from the newest that is not. */
@@ -192,13 +194,14 @@ export class JobRun {
       const ownFolder = state?.checkpoints ?? join(folders.path, 'checkpoints');
       const checkpoints = { url: ownFolder, ...options.checkpointPlace };
       const [disk, clock, random] = [nodeDisk(), systemClock(), systemRandom()];
+      if (options.checkpointPlace?.url !== undefined) await refuseForeignFolder(disk, options.checkpointPlace.url);
       opened = await openCheckpointPlace(checkpoints, { disk, clock, random, logger });
       const { store: blobs, close: closeStore } = opened;
       const { fresh = false, fallback = false } = options;
       const looked = { store: blobs, clock, random, logger, fresh, fallback };
       const resumePoint = await findResumePoint(looked);
       checkOwner(resumePoint.manifest, planned, blobs.location, fresh);
-      await checkConnectors(planned.graph, fresh || resumePoint.manifest === undefined, logger);
+      await checkConnectors(planned.graph, { fresh, resumePoint, logger });
       const store = await resumePoint.lead();
       const explain = (error: MillraceError) => explainDamage(error, looked);
       cluster = await Cluster.start({
@@ -354,8 +357,31 @@ function checkOwner(latest: Manifest | undefined, planned: PlannedJob, location:
   );
 }
 
-async function checkConnectors(graph: JobGraph, fresh: boolean, logger: Logger): Promise<void> {
-  const environment = { disk: nodeDisk(), clock: systemClock(), logger, fresh };
+/** @throws MillraceError `CHECKPOINT_STORE` (invalid): something else is there. */
+async function refuseForeignFolder(disk: Disk, url: string): Promise<void> {
+  const { stateDir } = await findTarget(disk, url, 'CHECKPOINT_STORE');
+  if (stateDir === undefined) return;
+  const message = `${url} is the --state-dir of a run; name it so, or another folder for --checkpoint-store`;
+  throw new MillraceError('invalid', 'CHECKPOINT_STORE', message);
+}
+
+async function checkConnectors(
+  graph: JobGraph,
+  {
+    fresh,
+    resumePoint,
+    logger,
+  }: { readonly fresh: boolean; readonly resumePoint: ResumePoint; readonly logger: Logger },
+): Promise<void> {
+  const { manifest, damaged } = resumePoint;
+  const environment = {
+    disk: nodeDisk(),
+    clock: systemClock(),
+    logger,
+    fresh: fresh || manifest === undefined,
+    // After a fallback there is output of what is given up, and whoever asked for it was told.
+    resumesFrom: damaged.length > 0 ? undefined : manifest?.checkpointId,
+  };
   for (const { body } of graph.vertices.flatMap((vertex) => vertex.nodes)) {
     if (body.kind === 'source') await body.source.check?.(environment);
     if (body.kind === 'sink') await body.sink.check?.(environment);

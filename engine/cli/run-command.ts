@@ -38,7 +38,8 @@ export interface RunResult {
 const TICK_MS = 100;
 
 const FALLBACK = `
-A damaged checkpoint stops a run before anything starts. With --fallback it goes on from an older one, say 41 in place of 42.
+A damaged checkpoint stops a run: before anything starts, where HEAD, a manifest or an index tells; else when the damaged block
+is read (\`millrace checkpoints fsck --deep\` finds it before). With --fallback it goes on from an older one, say 41 in place of 42.
 What sinks made visible after 41 stays visible, and its rows are written again: those of jsonLines stand in files
 part-<subtask>-42.jsonl, and come again in files with higher numbers. Remove the former first, and no row is there twice.
 --fallback changes nothing while the newest checkpoint is whole.`;

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type LogLevel, MillraceError } from '../../base/index.js';
 import { parseBlobStoreUrl } from '../../checkpoint/index.js';
-import type { CheckpointPlace } from '../daemon/index.js';
+import type { CheckpointLocation } from '../daemon/index.js';
 import type { ShuffleKind } from '../runtime/index.js';
 import { folder, parameter, wholeNumber } from './options.js';
 import { shuffleKind } from './shuffle-option.js';
@@ -61,7 +61,7 @@ export function addClusterOptions(command: Command): Command {
 }
 
 /** Where these flags say that checkpoints are; without a URL: in the state directory, or a folder of the run. */
-export function checkpointPlace(flags: ClusterFlags): Partial<CheckpointPlace> {
+export function checkpointPlace(flags: ClusterFlags): Partial<CheckpointLocation> {
   const { checkpointStore, s3Endpoint, s3Region, checkpointKeyFile } = flags;
   if (checkpointStore === undefined) {
     for (const [name, value] of Object.entries({ '--s3-endpoint': s3Endpoint, '--s3-region': s3Region })) {

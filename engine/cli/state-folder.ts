@@ -61,6 +61,14 @@ export class StateFolder {
     return folder;
   }
 
+  /**
+   * Keeps runs away from a state directory, whosever job's it is. Returns how to let them.
+   * @throws MillraceError `STATE_DIR_IN_USE` (invalid).
+   */
+  static lock(path: string): () => void {
+    return lockFolder(path, (owner) => new StateFolder(path).#inUse(owner));
+  }
+
   release(): void {
     this.#unlock();
   }

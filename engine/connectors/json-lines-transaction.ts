@@ -21,7 +21,7 @@ export interface JsonLinesTransaction {
 
 export const PENDING_FOLDER = '.pending';
 
-const FINAL_NAME = /^part-\d+-\d+\.jsonl$/;
+const FINAL_NAME = /^part-\d+-(\d+)\.jsonl$/;
 const PENDING_NAME = /^\d+-[A-Za-z0-9_.%-]+-\d+\.jsonl$/;
 
 export function pendingName(subtask: number, attempt: string, n: number): string {
@@ -104,6 +104,11 @@ function lost(path: string, what: string): MillraceError {
 /** Whether anything was ever committed into the folder. */
 export async function holdsOutput(disk: Disk, folder: string): Promise<boolean> {
   return (await disk.list(folder)).some((name) => FINAL_NAME.test(name));
+}
+
+/** The newest checkpoint of which anything was committed into the folder; 0 for none. */
+export async function newestOutput(disk: Disk, folder: string): Promise<number> {
+  return Math.max(0, ...(await disk.list(folder)).map((name) => Number(FINAL_NAME.exec(name)?.[1] ?? 0)));
 }
 
 /**

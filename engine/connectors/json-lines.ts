@@ -9,6 +9,7 @@ import {
   finalName,
   holdsOutput,
   isPendingOf,
+  newestOutput,
   PENDING_FOLDER,
   pendingName,
 } from './json-lines-transaction.js';
@@ -33,11 +34,16 @@ export function jsonLines(folder: string): Sink {
   };
 }
 
-async function checkFolder(folder: string, { disk, fresh }: CheckEnvironment): Promise<void> {
+async function checkFolder(folder: string, { disk, fresh, resumesFrom }: CheckEnvironment): Promise<void> {
   const found = await disk.stat(folder);
   if (fresh && found?.folder === true && (await holdsOutput(disk, folder))) {
     const message = `${folder} holds output of an earlier run; remove it, or write somewhere else`;
     throw new MillraceError('invalid', 'OUTPUT_EXISTS', message, { context: { path: folder } });
+  }
+  const newest = found?.folder === true ? await newestOutput(disk, folder) : 0;
+  if (!fresh && resumesFrom !== undefined && newest > resumesFrom) {
+    const message = `${folder} holds output of checkpoint ${newest}, and the job goes on from ${resumesFrom}: its rows would be there twice; remove the files part-<subtask>-<n>.jsonl with an n above ${resumesFrom}`;
+    throw new MillraceError('invalid', 'OUTPUT_AHEAD', message, { context: { path: folder, newest, resumesFrom } });
   }
   if (found === undefined || found.folder) return disk.makeFolder(`${folder}/${PENDING_FOLDER}`);
   const message = `${folder} is a file; the output needs a folder`;

@@ -18,6 +18,8 @@ export interface Source<S extends Schema = Schema> {
 export interface CheckEnvironment extends ConnectorEnvironment {
   /** The job starts from its beginning: output that is there already would be mixed with its own. */
   readonly fresh: boolean;
+  /** The job goes on from this checkpoint: there can be no output of a later one. Undefined where that is not so. */
+  readonly resumesFrom?: number | undefined;
 }
 
 export interface ConnectorEnvironment {

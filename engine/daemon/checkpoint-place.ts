@@ -9,7 +9,7 @@ import {
 } from '../../checkpoint/index.js';
 
 /** Where a job's checkpoints are; plain data, so that schedulers, daemons and tools open the same store. */
-export interface CheckpointPlace {
+export interface CheckpointLocation {
   /** `s3://bucket/prefix`, or the path of a folder. */
   readonly url: string;
   /** Of a server that is not Amazon's. */
@@ -31,10 +31,12 @@ const KEY_BYTES = 32;
  * @throws MillraceError `STORE_URL`, `STORE_CONDITIONS`, `S3_*`, `KEY_FILE` (invalid), `STORE_UNAVAILABLE`.
  */
 export async function openCheckpointPlace(
-  place: CheckpointPlace,
+  place: CheckpointLocation,
   parts: { readonly disk: Disk; readonly clock: Clock; readonly random: Random; readonly logger: Logger },
   options: {
     readonly probe?: boolean;
+    /** How long a store in S3 may go without an answer before a call fails. */
+    readonly retryForMs?: number | undefined;
     /** Keeps copies of what is in S3, and what is on its way there, in this folder. */
     readonly tierFolder?: string | undefined;
   } = {},
@@ -47,9 +49,12 @@ export async function openCheckpointPlace(
     ...(s3Endpoint === undefined ? {} : { endpoint: s3Endpoint }),
     ...(s3Region === undefined ? {} : { region: s3Region }),
   };
-  const { probe = true, tierFolder } = options;
+  const { probe = true, retryForMs, tierFolder } = options;
+  const settings = retryForMs === undefined ? {} : { retryForMs };
   const opened = await openBlobStore(url, { ...parts, s3, probe });
-  const retrying = url.startsWith('s3:') ? new RetryingBlobStore({ inner: opened, clock, random, logger }) : undefined;
+  const retrying = url.startsWith('s3:')
+    ? new RetryingBlobStore({ inner: opened, clock, random, logger, settings })
+    : undefined;
   const tiered =
     retrying === undefined || tierFolder === undefined
       ? undefined
@@ -82,7 +87,9 @@ function readKeys(file: string, bytes: Uint8Array): { keys: ReadonlyMap<string, 
 
 function unreadable(file: string): (thrown: unknown) => never {
   return (thrown) => {
-    throw badKeyFile(file, (thrown as Error).message);
+    const { message, cause } = thrown as Error;
+    const isFolder = (cause as NodeJS.ErrnoException | undefined)?.code === 'EISDIR';
+    throw badKeyFile(file, isFolder ? 'it is a folder' : message.replace(`${file} `, 'it '));
   };
 }
 

@@ -9,7 +9,7 @@ import {
 import { SegmentHome } from '../../checkpoint/index.js';
 import { type IdleLimits, SHUFFLE_DEFAULTS, type ShufflePlugin, type ShuffleServiceEnd } from '../../shuffle/index.js';
 import { SHUFFLE_SETTINGS, type ShuffleKind } from '../runtime/index.js';
-import { type CheckpointPlace, type OpenedCheckpoints, openCheckpointPlace } from './checkpoint-place.js';
+import { type CheckpointLocation, type OpenedCheckpoints, openCheckpointPlace } from './checkpoint-place.js';
 import { serveControl } from './control-api.js';
 import { type DaemonMetrics, daemonMetrics } from './metrics.js';
 import { serveSegments } from './segment-service.js';
@@ -23,7 +23,7 @@ export interface DaemonSettings {
   /** Names this host in object names. */
   readonly host: string;
   /** The blob store. */
-  readonly checkpoints: CheckpointPlace;
+  readonly checkpoints: CheckpointLocation;
   /** For copies of what is in a remote blob store, and what is on its way there; a folder of this daemon's own. */
   readonly tierFolder?: string;
   readonly shuffle: ShuffleKind;

@@ -1,3 +1,3 @@
-export { type CheckpointPlace, type OpenedCheckpoints, openCheckpointPlace } from './checkpoint-place.js';
+export { type CheckpointLocation, type OpenedCheckpoints, openCheckpointPlace } from './checkpoint-place.js';
 export { Daemon, type DaemonProcess, type DaemonSettings } from './daemon.js';
 export { daemonShuffle, spillOptions } from './daemon-shuffle.js';

@@ -1,7 +1,7 @@
-import { type CheckpointPlace, diffCheckpoints, type Manifest, type StateDiff } from '../../../checkpoint/index.js';
+import { type CheckpointPlace, diffCheckpoints, type StateDiff } from '../../../checkpoint/index.js';
 import { byteSize } from '../byte-size.js';
 import { count, plural, textTable } from '../text-table.js';
-import { pickCheckpoint, whileHeld } from './listing.js';
+import { pickCheckpoint, placeOf, whileHeld } from './listing.js';
 import { type Location, withLocation } from './location.js';
 import { changeWords, kindOf } from './state-words.js';
 import type { Tool, ToolResult } from './tool.js';
@@ -16,8 +16,14 @@ export function diff(tool: Tool, url: string, from: string, to: string, keys: nu
           changesMax: keys,
           progress: tool.progress('comparing tasks'),
         });
-        const [before, after] = [idOf(a.manifest), idOf(b.manifest)];
-        return { text: [...table(diffs, before, after), ...changes(diffs, keys)], json: json(diffs, before, after) };
+        const [before, after] = [sideOf(a), sideOf(b)];
+        const where = before.place === after.place ? '' : ` in ${before.place}`;
+        const heading = `from checkpoint ${before.id}${where} to ${after.id} in ${after.place}`;
+        const text = [...table(diffs, heading), ...changes(diffs, keys)];
+        return {
+          text,
+          json: { ...json(diffs), from: before.id, to: after.id, fromPlace: before.place, toPlace: after.place },
+        };
       }),
     ),
   );
@@ -33,10 +39,9 @@ function withSide<T>(tool: Tool, here: Location, name: string, fn: (side: Checkp
   return withLocation(tool, name, (there) => held(there, undefined));
 }
 
-const idOf = ({ checkpointId }: Manifest) => checkpointId;
+const sideOf = ({ store, manifest }: CheckpointPlace) => ({ id: manifest.checkpointId, place: placeOf(store) });
 
-function table(diffs: readonly StateDiff[], from: number, to: number): string[] {
-  const heading = `from checkpoint ${from} to ${to}`;
+function table(diffs: readonly StateDiff[], heading: string): string[] {
   if (diffs.length === 0) return [`${heading}: no state differs`];
   const sum = (what: 'added' | 'changed' | 'removed') => diffs.reduce((total, diff) => total + diff[what], 0);
   const columns = ['added', 'changed', 'removed', 'bytes'].map((title) => ({ title, align: 'right' as const }));
@@ -73,12 +78,12 @@ function changes(diffs: readonly StateDiff[], keys: number): string[] {
   });
 }
 
-function json(diffs: readonly StateDiff[], from: number, to: number) {
+function json(diffs: readonly StateDiff[]) {
   const states = diffs.map(({ state, changes: all, ...numbers }) => ({
     ...numbers,
     state: state.name,
     kind: kindOf(state),
     changes: all.map((change) => changeWords(state, change)),
   }));
-  return { from, to, states };
+  return { states };
 }

@@ -95,6 +95,8 @@ function unreferencedLines(unreferenced: StoreFindings['unreferenced']): string[
 
 function conclusion(problems: readonly CheckpointProblem[], deep: boolean, checkpoints: number): string {
   if (problems.length > 0) {
+    // A problem of HEAD itself says what to do.
+    if (checkpoints === 0) return `${plural(problems.length, 'problem')} found`;
     const what = 'a run that meets a damaged checkpoint goes on from the newest whole one with --fallback';
     return `${plural(problems.length, 'problem')} found; ${what}`;
   }

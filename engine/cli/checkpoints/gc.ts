@@ -1,5 +1,5 @@
 import { MillraceError } from '../../../base/index.js';
-import { type BlobStore, collectGarbage, removeSavepoint } from '../../../checkpoint/index.js';
+import { type BlobStore, collectGarbage, listKept, removeSavepoint } from '../../../checkpoint/index.js';
 import { byteSize } from '../byte-size.js';
 import { plural } from '../text-table.js';
 import { placeOf } from './listing.js';
@@ -23,6 +23,8 @@ export function gc(tool: Tool, url: string, options: GcOptions): Promise<ToolRes
 }
 
 async function ofStore(store: BlobStore, { dryRun, unpin }: GcOptions): Promise<ToolResult> {
+  // Where HEAD is gone, nobody knows what is garbage.
+  await listKept(store);
   const pins = await store.list('pins/');
   for (const name of unpin) {
     if (pins.includes(name)) continue;

@@ -12,6 +12,8 @@ import { openCheckpointPlace } from '../../daemon/index.js';
 import { STATE_FOLDER_INFO } from '../state-folder.js';
 import type { Tool } from './tool.js';
 
+/** Somebody waits for the answer. What a tool has begun can be finished later. */
+const RETRY_FOR_MS = 10_000;
 /** What encrypted bytes begin with. */
 const SEALED = 'MRES';
 
@@ -58,6 +60,20 @@ export async function findPlace(disk: Disk, url: string): Promise<Place> {
   );
 }
 
+/**
+ * Finds a place for something new.
+ * @throws MillraceError `code` (invalid): something else is there.
+ */
+export async function findTarget(disk: Disk, url: string, code: string): Promise<Place> {
+  try {
+    return await findPlace(disk, url);
+  } catch (thrown) {
+    if (MillraceError.from(thrown).code !== 'CHECKPOINTS_NOT_FOUND') throw thrown;
+    const what = MillraceError.from(thrown).message.split(';')[0];
+    throw new MillraceError('invalid', code, `${what}; name a new or empty folder, or s3://bucket/prefix`);
+  }
+}
+
 /** Opens it; closed when `fn` is done. `reads`: nothing is written but pins. */
 export async function withStore<T>(
   tool: Tool,
@@ -68,6 +84,7 @@ export async function withStore<T>(
   const { s3Endpoint, s3Region, checkpointKeyFile: keyFile } = tool.flags;
   const opened = await openCheckpointPlace({ url: place.url, s3Endpoint, s3Region, keyFile }, tool, {
     probe: !options.reads,
+    retryForMs: RETRY_FOR_MS,
   });
   try {
     return await fn(opened.store);
@@ -90,9 +107,9 @@ export async function withLocation<T>(tool: Tool, url: string, fn: (location: Lo
   if (place.empty) throw nothing;
   return withStore(tool, place, { reads: true }, async (store) => {
     const { stateDir } = place;
-    const head = await store.read(headName);
+    const head = await readRaw(store);
     const isJob = head !== undefined;
-    refuseSealed(tool, url, head?.bytes);
+    refuseSealed(tool, url, head);
     const state: SavepointState = isJob ? 'none' : await savepointState(store);
     if (state !== 'none') {
       refuseSealed(tool, url, await store.get(begunName, { offset: 0, length: SEALED.length }).catch(() => undefined));
@@ -103,6 +120,16 @@ export async function withLocation<T>(tool: Tool, url: string, fn: (location: Lo
     if (isEmpty) throw nothing;
     return fn({ kind: 'job', url, store, stateDir });
   });
+}
+
+/** The bytes of HEAD, none when it is so damaged that it cannot be opened; undefined when there is none. */
+async function readRaw(store: BlobStore): Promise<Uint8Array | undefined> {
+  try {
+    return (await store.read(headName))?.bytes;
+  } catch (thrown) {
+    if (MillraceError.from(thrown).kind !== 'corrupt') throw thrown;
+    return new Uint8Array(0);
+  }
 }
 
 /** @throws MillraceError `KEY_FILE` (invalid): it is encrypted, and no key was given. */

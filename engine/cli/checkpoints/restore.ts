@@ -4,7 +4,7 @@ import { type BlobStore, CheckpointStore, readSavepoint, restoreSavepoint } from
 import { byteSize } from '../byte-size.js';
 import { STATE_FOLDER_INFO, StateFolder } from '../state-folder.js';
 import { jobOf, placeOf } from './listing.js';
-import { findPlace, type Place, withLocation, withStore } from './location.js';
+import { findTarget, type Place, withLocation, withStore } from './location.js';
 import type { Tool, ToolResult } from './tool.js';
 
 export interface RestoreOptions {
@@ -18,7 +18,7 @@ export function restore(tool: Tool, url: string, targetUrl: string, options: Res
     if (kind === 'job') {
       throw new MillraceError('invalid', 'SAVEPOINT_MISSING', `${url} holds the checkpoints of a job, not a savepoint`);
     }
-    const found = await findPlace(tool.disk, targetUrl);
+    const found = await findTarget(tool.disk, targetUrl, 'RESTORE_TARGET');
     const { place, release } = await claimPlace(tool, source, found, targetUrl);
     try {
       return await withStore(tool, place, { reads: false }, async (store) => {

@@ -3,7 +3,7 @@ import { readBegun, writeSavepoint } from '../../../checkpoint/index.js';
 import { byteSize } from '../byte-size.js';
 import { plural } from '../text-table.js';
 import { pickCheckpoint, placeOf } from './listing.js';
-import { findPlace, withLocation, withStore } from './location.js';
+import { findTarget, withLocation, withStore } from './location.js';
 import type { Tool, ToolResult } from './tool.js';
 
 export interface SavepointOptions {
@@ -21,7 +21,7 @@ export function savepoint(tool: Tool, url: string, targetUrl: string, options: S
         `${url} is a ${location.kind}; name the place of a job's checkpoints`,
       );
     }
-    const place = await findPlace(tool.disk, targetUrl);
+    const place = await findTarget(tool.disk, targetUrl, 'SAVEPOINT_TARGET');
     if (place.stateDir !== undefined) {
       throw new MillraceError(
         'invalid',

@@ -118,7 +118,11 @@ function stateTable(states: readonly StateSize[]): string[] {
 }
 
 function byKeyGroups(sizes: readonly TaskSize[]): RangeSize[] {
-  const last = Math.max(...sizes.map((size) => size.firstKeyGroup + size.keyGroupBytes.length - 1));
+  // Of a store that says nothing narrower, a task's range may be all there could be.
+  const used = sizes.map(
+    ({ firstKeyGroup, keyGroupBytes }) => firstKeyGroup + keyGroupBytes.findLastIndex((bytes) => bytes > 0),
+  );
+  const last = Math.max(...used);
   if (!(last >= 0)) return [];
   const width = Math.ceil((last + 1) / RANGES);
   const ranges = Array.from({ length: Math.ceil((last + 1) / width) }, (_, at) => ({

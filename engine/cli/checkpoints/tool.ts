@@ -6,8 +6,8 @@ import {
   MillraceError,
   nodeDisk,
   type Random,
+  silentLogger,
   sleep,
-  stderrLogger,
   systemClock,
   systemRandom,
   yieldTurn,
@@ -51,7 +51,8 @@ export class Tool {
   readonly disk: Disk = nodeDisk();
   readonly clock: Clock = systemClock();
   readonly random: Random = systemRandom();
-  readonly logger: Logger = stderrLogger('warn');
+  /** A tool says itself what went wrong. */
+  readonly logger: Logger = silentLogger();
   /** Aborted by Ctrl-C and SIGTERM. */
   readonly signal: AbortSignal;
   /** What there is to know when it is stopped now. */
