@@ -268,7 +268,8 @@ export class KillsLeader {
       const tasks = this.#opened?.latest?.tasks ?? [];
       const isStale = !tasks.some(({ segments }) => applyCompaction(segments, plan.inputs, []) !== undefined);
       // A lost put of a reign that is over: its object was there, and the next leader's collection has deleted it since.
-      const isDeleted = reign !== this.#opened?.epoch && thrown instanceof MillraceError && thrown.code === 'BLOB_EXISTS';
+      const isDeleted =
+        reign !== this.#opened?.epoch && thrown instanceof MillraceError && thrown.code === 'BLOB_EXISTS';
       if (!isDeleted) this.#judge(thrown, isStale);
     }
   }

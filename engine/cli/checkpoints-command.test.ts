@@ -338,7 +338,10 @@ describe('millrace checkpoints', () => {
     match((await tool('diff', stateDir, String(id), savepoint)).stdout, /no state differs/);
     match((await tool('gc', savepoint)).stdout, /a whole savepoint: nothing of it is garbage/);
     await refused(['savepoint', stateDir, savepoint], /is there already; name an empty place \[SAVEPOINT_EXISTS\]/);
-    await refused(['savepoint', stateDir, place.folder], /is no checkpoint store .*; name a new or empty folder, .*\[SAVEPOINT_TARGET\]/);
+    await refused(
+      ['savepoint', stateDir, place.folder],
+      /is no checkpoint store .*; name a new or empty folder, .*\[SAVEPOINT_TARGET\]/,
+    );
     await refused(['restore', savepoint, stateDir], /\(--replace\) \[CHECKPOINTS_EXIST\]/);
     await refused(['restore', stateDir, restored], /not a savepoint \[SAVEPOINT_MISSING\]/);
 

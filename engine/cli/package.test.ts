@@ -104,6 +104,23 @@ describe('the package, packed and installed in an empty project', () => {
     succeeded(inProject('node', compiler, ...strict, ...types, 'uses-types.ts'));
   });
 
+  it('the example of the checkpoint store compiles and runs as it stands in the README', () => {
+    const readme = readFileSync(join(ROOT, 'checkpoint', 'README.md'), 'utf8');
+    const [, code] = /```ts\n([\s\S]*?)```/.exec(readme) ?? [];
+    writeFileSync(join(project, 'example.ts'), code as string);
+    const compiler = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
+    const types = ['--typeRoots', join(ROOT, 'node_modules', '@types'), '--types', 'node'];
+    const strict = ['--strict', '--target', 'es2022', '--module', 'nodenext', '--skipLibCheck'];
+    succeeded(inProject('node', compiler, ...strict, ...types, 'example.ts'));
+    equal(succeeded(inProject('node', 'example.js')), 'ada 1\nbob 2\n');
+    for (const place of ['counts', 'savepoint']) {
+      match(
+        succeeded(inProject('npx', '--no-install', 'millrace', 'checkpoints', 'fsck', place, '--deep')),
+        /every byte was read/,
+      );
+    }
+  });
+
   it('runs a job written in TypeScript by its command', async () => {
     const version = (JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string }).version;
     equal(succeeded(inProject('npx', '--no-install', 'millrace', '--version')).trim(), version);
