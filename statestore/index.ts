@@ -65,6 +65,7 @@ export type {
   VisitBytes,
   VisitLanes,
 } from './spi.js';
+export { StateClient, type StateClientOptions } from './state-client.js';
 export {
   type CompletedSegment,
   type FolderSettings,

@@ -384,6 +384,43 @@ it('a checkpoint that is collected amid a query is asked for again; damage is to
   await rejects(fresh.query({ state: 'single', key: ['a', 1] }), { code: 'SEGMENT_CORRUPT', message: /missing/ });
 });
 
+it('an answer that grows large ends early and says where to go on; others have their turn meanwhile', async () => {
+  const blobs = new MemoryBlobStore();
+  const job = await CheckpointedStates.open(blobs, 2, ['float64']);
+  const states = job.tasks.map(({ keyed }) => keyed.open({ v: valueState('utf8') }));
+  const keys = [Number.NEGATIVE_INFINITY, ...Array.from({ length: 600 }, (_, k) => k / 2), Number.POSITIVE_INFINITY];
+  for (const key of keys) states[job.at(key)]?.v.set('x'.repeat(10_000));
+  await job.complete();
+  let breaths = 0;
+  const breathe = async () => void breaths++;
+  const read = await StateReader.open(blobs, (await readHead(blobs))?.head.latest as never, { ...options, breathe });
+  const pages: number[] = [];
+  const found: unknown[] = [];
+  for (let from: QueryKey | undefined; ; ) {
+    const { entries, next } = await read.read({ state: 'v', limit: 10_000, ...(from === undefined ? {} : { from }) });
+    pages.push(entries.length);
+    found.push(...entries.map(({ key }) => (key as Value[])[0]));
+    if (next === undefined) break;
+    from = JSON.stringify(next);
+  }
+  deepEqual(found, ['-Infinity', ...keys.slice(1, -1), 'Infinity']);
+  deepEqual(pages.length, 2);
+  equal(breaths, 1);
+  const last = await read.read({ state: 'v', from: '["Infinity"]' });
+  equal(last.entries.length, 1);
+});
+
+it('more queries at once than are allowed are refused, and let in again later', async () => {
+  const { blobs } = await filled();
+  const queries = new StateQueries({ store: blobs, ...options, queriesMax: 2 });
+  const ask = () => queries.query({ state: 'single', key: ['a', 1] });
+  const asked = [ask(), ask()];
+  await rejects(ask(), { code: 'QUERIES_BUSY', kind: 'unavailable' });
+  await rejects(queries.states(), { code: 'QUERIES_BUSY' });
+  await Promise.all(asked);
+  equal((await ask()).checkpoint, 1);
+});
+
 it('no checkpoint is told from no state', async () => {
   const queries = new StateQueries({ store: new MemoryBlobStore(), ...options });
   await rejects(queries.query({ state: 'a', key: 'a' }), { code: 'NO_CHECKPOINT', kind: 'unavailable' });

@@ -24,7 +24,7 @@ export interface StateAnswer {
   readonly state: string;
   readonly kind: CatalogState['kind'];
   readonly entries: readonly StateEntry[];
-  /** The first key beyond the limit: the `from` to go on with. */
+  /** The first key that is not in it, for the limit or because it has grown large: the `from` to go on with. */
   readonly next?: Json;
 }
 
@@ -32,7 +32,7 @@ export interface StateSummary {
   readonly name: string;
   readonly kind: CatalogState['kind'];
   /** Types of its keys, where they are known. */
-  readonly key: readonly ColumnType[];
+  readonly key: readonly (ColumnType | null)[];
   readonly tasks: readonly string[];
   /** In all segments together: versions of one entry in several of them count each. */
   readonly entries: number;
@@ -44,12 +44,18 @@ export interface StateReaderOptions {
   /** Entries that have expired by then are left out. */
   readonly now: () => number;
   readonly blocks?: BlockReader;
+  /** Lets others have their turn; called now and then during a long answer. */
+  readonly breathe?: () => Promise<void>;
   /** Opened before, by `segmentKey`. */
   readonly known?: ReadonlyMap<string, StoredSegment>;
 }
 
 const LIMIT_DEFAULT = 100;
 const LIMIT_MAX = 10_000;
+/** Bytes read behind which a range ends. */
+const ANSWER_BYTES_MAX = 4 * 1024 * 1024;
+/** Entries between two breaths. */
+const BREATH_ENTRIES = 256;
 /** Key groups that are looked into at once. */
 const WALKS_AT_ONCE = 16;
 const BLOCK_BYTES_KEPT = 8 * 1024 * 1024;
@@ -100,7 +106,7 @@ export class StateReader {
     return this.#states.map(({ name, kind, schemas, tasks }) => ({
       name,
       kind,
-      key: [...schemas.values()][0]?.key ?? [],
+      key: [...schemas.values()][0]?.key ?? typesOfFirstKey(tasks) ?? [],
       tasks: tasks.map(({ task }) => task.task),
       entries: tasks.reduce((sum, held) => sum + entriesOf(held), 0),
     }));
@@ -142,9 +148,14 @@ export class StateReader {
     const exact = this.#states.filter((state) => state.name === name);
     const found = exact.length > 0 ? exact : this.#states.filter((state) => state.name.endsWith(`/${name}`));
     if (found.length === 1) return found[0] as CatalogState;
-    const names = (found.length > 1 ? found : this.#states).map((state) => state.name).join(', ') || 'none';
-    const why = found.length > 1 ? 'there are several' : 'there is none; there are';
-    throw new MillraceError('invalid', 'STATE_UNKNOWN', `state ${JSON.stringify(name)}: ${why}: ${names}`, {
+    const names = (found.length > 1 ? found : this.#states).map((state) => state.name).join(', ');
+    const why =
+      found.length > 1
+        ? `there are several: ${names}`
+        : names === ''
+          ? `checkpoint ${this.checkpoint} holds no state at all`
+          : `there is none; there are: ${names}`;
+    throw new MillraceError('invalid', 'STATE_UNKNOWN', `state ${JSON.stringify(name)}: ${why}`, {
       context: { state: name },
     });
   }
@@ -181,6 +192,7 @@ export class StateReader {
   ): Promise<{ readonly entries: readonly StateEntry[]; readonly next?: Json }> {
     const entries: StateEntry[] = [];
     const now = this.#options.now();
+    let [read, bytes] = [0, 0];
     for (let keys = 0; ; ) {
       let first: Walk | undefined;
       for (const walk of walks) {
@@ -191,11 +203,13 @@ export class StateReader {
       }
       const key = first?.group.entry?.key;
       if (first === undefined || key === undefined || isBehind(key)) return { entries };
-      if (keys === limit) return { entries, next: keyWords(key) };
+      if (keys === limit || bytes > ANSWER_BYTES_MAX) return { entries, next: keyWords(key) };
       const { held, table, group } = first;
       const ofKey = new EntriesOfKey(state, held, table, key, now);
       for (; group.entry !== undefined && compareBytes(group.entry.key, key) === 0; await group.advance()) {
         ofKey.add(group.entry);
+        bytes += key.length + group.entry.sub.length + (group.entry.payload?.length ?? 0);
+        if (++read % BREATH_ENTRIES === 0) await this.#options.breathe?.();
       }
       const found = ofKey.entries();
       entries.push(...found);
@@ -207,13 +221,8 @@ export class StateReader {
   async #keyTypes(state: CatalogState): Promise<readonly (ColumnType | null)[]> {
     const [schema] = state.schemas.values();
     if (schema !== undefined) return schema.key;
-    for (const { table, held } of state.tasks.flatMap((h) => h.tables.map((t) => ({ table: t, held: h })))) {
-      for (const { index } of held.task.segments) {
-        const at = index.states.findIndex(({ name }) => name === table);
-        const block = index.blocks.find((b) => b.state === at);
-        if (block !== undefined) return keyTypesOf(block.key);
-      }
-    }
+    const types = typesOfFirstKey(state.tasks);
+    if (types !== undefined) return types;
     for (const { group } of await this.#walks(state, 0, this.#options.keyGroups - 1, new Uint8Array(0))) {
       if (group.entry !== undefined) return keyTypesOf(group.entry.key);
     }
@@ -225,6 +234,22 @@ interface Walk {
   readonly held: TaskState;
   readonly table: string;
   readonly group: GroupWalk;
+}
+
+/** Of the first block of its tables; undefined where they have none of their own, or keys that only their store can read. */
+function typesOfFirstKey(tasks: readonly TaskState[]): readonly (ColumnType | null)[] | undefined {
+  for (const { task, tables } of tasks) {
+    for (const { index } of task.segments) {
+      const block = index.blocks.find(({ state }) => tables.includes(index.states[state]?.name ?? ''));
+      if (block === undefined) continue;
+      try {
+        return keyTypesOf(block.key);
+      } catch {
+        return undefined;
+      }
+    }
+  }
+  return undefined;
 }
 
 function entriesOf({ task, tables, values }: TaskState): number {

@@ -11,9 +11,14 @@ export interface StateQueriesOptions {
   readonly now: () => number;
   /** Of blocks that are kept between queries. */
   readonly cacheBytesMax?: number;
+  /** At once; more are refused. */
+  readonly queriesMax?: number;
+  /** As of `StateReaderOptions`. */
+  readonly breathe?: () => Promise<void>;
 }
 
 const CACHE_BYTES_DEFAULT = 16 * 1024 * 1024;
+const QUERIES_MAX_DEFAULT = 32;
 /** Times that a checkpoint may be collected while it is read. */
 const ATTEMPTS_MAX = 5;
 
@@ -26,20 +31,34 @@ export class StateQueries {
   readonly #blocks: BlockReader;
   #current: { readonly name: string; readonly reader: Promise<StateReader> } | undefined;
   #known: StateReader['segments'] = new Map();
+  #running = 0;
 
   constructor(options: StateQueriesOptions) {
     this.#options = options;
     this.#blocks = new BlockReader(options.cacheBytesMax ?? CACHE_BYTES_DEFAULT);
   }
 
-  /** @throws MillraceError `NO_CHECKPOINT` (unavailable); as `StateReader`. */
+  /** @throws MillraceError `NO_CHECKPOINT`, `QUERIES_BUSY` (unavailable); as `StateReader`. */
   states(): Promise<{ readonly checkpoint: number; readonly states: readonly StateSummary[] }> {
-    return this.#newest(async (reader) => ({ checkpoint: reader.checkpoint, states: reader.states }));
+    return this.#bounded(async (reader) => ({ checkpoint: reader.checkpoint, states: reader.states }));
   }
 
-  /** @throws MillraceError `NO_CHECKPOINT` (unavailable); as `StateReader`. */
+  /** @throws MillraceError `NO_CHECKPOINT`, `QUERIES_BUSY` (unavailable); as `StateReader`. */
   query(query: StateQuery): Promise<StateAnswer> {
-    return this.#newest((reader) => reader.read(query));
+    return this.#bounded((reader) => reader.read(query));
+  }
+
+  async #bounded<T>(read: (reader: StateReader) => Promise<T>): Promise<T> {
+    const { queriesMax = QUERIES_MAX_DEFAULT } = this.#options;
+    if (this.#running >= queriesMax) {
+      throw new MillraceError('unavailable', 'QUERIES_BUSY', `${queriesMax} queries are being answered; ask again`);
+    }
+    this.#running++;
+    try {
+      return await this.#newest(read);
+    } finally {
+      this.#running--;
+    }
   }
 
   async #newest<T>(read: (reader: StateReader) => Promise<T>): Promise<T> {
@@ -78,8 +97,14 @@ export class StateQueries {
   #readerOf(manifest: Manifest): Promise<StateReader> {
     const name = nameOf(manifest);
     if (this.#current?.name === name) return this.#current.reader;
-    const { store, keyGroups, now } = this.#options;
-    const reader = StateReader.open(store, manifest, { keyGroups, now, blocks: this.#blocks, known: this.#known });
+    const { store, keyGroups, now, breathe } = this.#options;
+    const reader = StateReader.open(store, manifest, {
+      keyGroups,
+      now,
+      blocks: this.#blocks,
+      known: this.#known,
+      ...(breathe === undefined ? {} : { breathe }),
+    });
     const current = { name, reader };
     this.#current = current;
     reader.then(

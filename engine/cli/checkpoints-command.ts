@@ -123,7 +123,8 @@ export function addCheckpointsCommand(program: Command): void {
     );
 }
 
-function checkpointId(text: string): number {
+/** A parser of option values and arguments. */
+export function checkpointId(text: string): number {
   if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError('It must be the number of a checkpoint.');
   return Number(text);
 }

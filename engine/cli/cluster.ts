@@ -49,6 +49,8 @@ export interface ClusterOptions {
   readonly slots: number;
   readonly shuffle: ShuffleKind;
   readonly job: JobArtefact;
+  /** Where the daemon serves its front door, for clients with this token (hex); none without. */
+  readonly http?: { readonly host: string; readonly port: number; readonly token: string } | undefined;
   readonly logger: Logger;
   /** Of the processes it starts. */
   readonly logLevel: LogLevel;
@@ -115,7 +117,8 @@ export class Cluster {
   /** Starts the daemon and connects to it. */
   static async start(options: ClusterOptions): Promise<Cluster> {
     const { clock, random, network, control } = options.surroundings ?? thisMachine(options);
-    const token = random.nonce() + random.nonce();
+    const { http } = options;
+    const token = http?.token ?? random.nonce() + random.nonce();
     const address = options.folders.socket('daemon');
     const settings: DaemonSettings = {
       address,
@@ -128,7 +131,7 @@ export class Cluster {
       runFolders: [options.folders.path, ...(options.folders.memory === undefined ? [] : [options.folders.memory])],
       errorFile: join(options.folders.path, 'daemon.error'),
       spillFolders: [join(options.folders.path, 'spill')],
-      http: undefined,
+      http: http && { host: http.host, port: http.port },
       logLevel: options.logLevel,
     };
     const daemonHandle = await control.spawn('daemon', 'daemon', settings);
@@ -154,6 +157,12 @@ export class Cluster {
 
   get master(): ShuffleMaster {
     return this.#shuffle.master;
+  }
+
+  /** Address of the daemon's front door; undefined when it has none. */
+  async frontDoor(): Promise<string | undefined> {
+    const address = Buffer.from(await this.daemon.request(SERVICE.frontDoor, new Uint8Array(0))).toString('utf8');
+    return address === '' ? undefined : address;
   }
 
   /** Lets workers connect to this driver, and starts them. */

@@ -1,5 +1,3 @@
-import { randomBytes } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
@@ -17,6 +15,7 @@ import { type IdleLimits, SHUFFLE_DEFAULTS } from '../../shuffle/index.js';
 import { Daemon, type DaemonSettings, daemonShuffle } from '../daemon/index.js';
 import type { ShuffleKind } from '../runtime/index.js';
 import { errorLine, exitCodeOf } from './exit.js';
+import { frontDoorToken } from './front-door.js';
 import { onInterrupt } from './interrupt.js';
 import { KeptMemory } from './kept-memory.js';
 import { folder, wholeNumber } from './options.js';
@@ -45,8 +44,6 @@ interface DaemonFlags {
 }
 
 const PORT = 7171;
-const TOKEN_BYTES_MIN = 16;
-const TOKEN_BYTES_MAX = 256;
 const ARENA_BYTES_MIN = 4 * 1024 * 1024;
 /** The largest region there is. */
 const ARENA_BYTES_MAX = 2 ** 32;
@@ -69,8 +66,11 @@ by node:http and ws, which behave the same. The line 'front door' says which one
   POST   /shuffle/writers/NAME/seal    fences its attempt; answers with the tail
   DELETE /shuffle/writers/NAME         releases it and its memory (or POST /shuffle/writers/NAME/release)
   DELETE /shuffle/jobs/JOB             releases every writer of a job
+  GET    /state                        states of the job whose checkpoints are in --data-dir: at the newest complete one
+  GET    /state/NAME?key=K             one key, or a range: ?from=K&to=K&limit=N; see \`millrace state --help\`
   WS     /data                         the same protocol as on the Unix socket, for clients that cannot reach that
-What changes something needs 'Authorization: Bearer TOKEN', the content of the token file; /data says it in its first message.
+What changes something, and /state, needs 'Authorization: Bearer TOKEN', the content of the token file; /data says it in its
+first message.
 Names are percent-encoded; errors are JSON: {"code", "message", "context"}.
 Nothing of this is encrypted: keep --host on loopback or inside a private network.`;
 
@@ -184,10 +184,10 @@ async function openDaemon(
     const message = 'there is no memory-backed folder here: name one with --shm-dir, or use --shuffle wire';
     throw new MillraceError('invalid', 'NO_MEMORY_FOLDER', message);
   }
+  const { token, tokenFile } = frontDoorToken(flags, folders.path);
   const settings: DaemonSettings = {
     address: flags.listen ?? folders.socket('daemon'),
-    token:
-      flags.tokenFile === undefined ? randomBytes(TOKEN_BYTES_MIN * 2).toString('hex') : readToken(flags.tokenFile),
+    token,
     host:
       hostname()
         .replace(/[^A-Za-z0-9_-]/g, '_')
@@ -204,11 +204,6 @@ async function openDaemon(
     idleLimits: idleLimits(flags),
     logLevel: flags.logLevel,
   };
-  let tokenFile = flags.tokenFile;
-  if (tokenFile === undefined) {
-    tokenFile = join(folders.path, 'token');
-    writeFileSync(tokenFile, `${settings.token}\n`, { mode: 0o600 });
-  }
   const clock = systemClock();
   const surroundings = {
     clock,
@@ -223,7 +218,7 @@ async function openDaemon(
     shuffle: await daemonShuffle(settings, surroundings),
     process: { version: VERSION, pid: process.pid, bootId: ownIdentity().bootId },
   });
-  announce(daemon, settings, resolve(tokenFile));
+  announce(daemon, settings, tokenFile);
   return daemon;
 }
 
@@ -270,20 +265,4 @@ function idleLimits(flags: DaemonFlags): Partial<IdleLimits> {
 function unixAddress(text: string): string {
   if (!text.startsWith('unix:/')) throw new InvalidArgumentError('It must be unix:/path, with an absolute path.');
   return text;
-}
-
-function readToken(file: string): string {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8').trim();
-  } catch (thrown) {
-    throw new MillraceError('invalid', 'OPTION', `--token-file: ${(thrown as Error).message}`, { cause: thrown });
-  }
-  if (/^([0-9a-f]{2})+$/i.test(text) && text.length >= 2 * TOKEN_BYTES_MIN && text.length <= 2 * TOKEN_BYTES_MAX)
-    return text;
-  throw new MillraceError(
-    'invalid',
-    'OPTION',
-    `--token-file: ${file} must hold ${TOKEN_BYTES_MIN} to ${TOKEN_BYTES_MAX} bytes in hex`,
-  );
 }

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { claimRunFolder, nodeDisk, releaseRunFolder, systemRandom } from '../../base/index.js';
 import { readJsonLines } from '../connectors/index.js';
 import { compareLines, expectedFlights } from '../examples/index.js';
+import { frontDoor, sayFrontDoor } from './front-door.js';
 import { JobRun } from './job-run.js';
 import { openProgress, type Progress } from './progress.js';
 import { type ClusterFlags, checkpointPlace } from './run-options.js';
@@ -71,6 +72,7 @@ export class FlightsDemo {
       // Its output is in a temporary folder, so there is nothing to go on with.
       fresh: flags.stateDir === undefined,
       checkpointIntervalMs: flags.checkpointIntervalMs,
+      frontDoor: frontDoor(flags),
       memoryDir: flags.shmDir,
       logLevel: flags.logLevel,
     });
@@ -78,6 +80,7 @@ export class FlightsDemo {
     const run = await starting;
     this.#progress = openProgress(flags.rows, quiet);
     this.#tell(run);
+    if (run.frontDoor !== undefined) sayFrontDoor(run.frontDoor);
     if (run.resumed !== undefined) {
       const { checkpoint, finished } = run.resumed;
       const what = finished ? 'had finished already, nothing runs again' : 'goes on';

@@ -28,6 +28,7 @@ import { JobScheduler, SchedulerDriver, type SchedulerNote } from '../scheduler/
 import { bundleJob } from './bundle-job.js';
 import { findTarget } from './checkpoints/location.js';
 import { Cluster } from './cluster.js';
+import { type FrontDoorPlace, frontDoorToken } from './front-door.js';
 import { explainDamage, findResumePoint, type ResumePoint } from './resume-point.js';
 import { RunFolders } from './run-folders.js';
 import { type CheckpointSummary, type Recovery, RunStatistics } from './run-statistics.js';
@@ -48,6 +49,8 @@ export interface JobRunOptions {
   /** When the newest checkpoint is damaged, goes on from the newest that is not. */
   readonly fallback?: boolean;
   readonly checkpointIntervalMs: number;
+  /** Where the daemon's front door is served; nowhere without. */
+  readonly frontDoor?: FrontDoorPlace | undefined;
   /** Where mapped regions go; undefined for the machine's memory-backed folder. */
   readonly memoryDir: string | undefined;
   /** Of all its processes, on stderr. */
@@ -100,6 +103,8 @@ export class JobRun {
   readonly resumed: Resumed | undefined;
   /** Resolves when the job has ended: undefined when it completed, else why it did not. */
   readonly ended: Promise<MillraceError | undefined>;
+  /** Of the daemon, when one was asked for; and the file with the token of its clients. */
+  readonly frontDoor: { readonly address: string; readonly tokenFile: string } | undefined;
   readonly #folders: RunFolders;
   readonly #closeStore: () => Promise<void>;
   readonly #state: StateFolder | undefined;
@@ -123,6 +128,7 @@ export class JobRun {
     readonly explain: (error: MillraceError) => Promise<MillraceError>;
     readonly closeStore: () => Promise<void>;
     readonly cluster: Cluster;
+    readonly frontDoor: JobRun['frontDoor'];
     readonly options: JobRunOptions;
     readonly logger: Logger;
   }) {
@@ -139,6 +145,7 @@ export class JobRun {
     const fellBack = manifest && damaged.length > 0 ? { to: manifest.checkpointId, damaged } : undefined;
     this.resumed = latest && { checkpoint: latest.checkpointId, finished: latest.final, fellBack };
     this.#cluster = cluster;
+    this.frontDoor = parts.frontDoor;
     this.#rowsBefore = this.totals().sourceRows;
     const scheduler = new JobScheduler({
       graph: planned.graph,
@@ -182,6 +189,7 @@ export class JobRun {
     let opened: OpenedCheckpoints | undefined;
     let cluster: Cluster | undefined;
     try {
+      const door = options.frontDoor && { ...options.frontDoor, ...frontDoorToken(options.frontDoor, folders.path) };
       const planned = await planFile(options, folders.path);
       const unmappable = await probing;
       if (unmappable !== undefined)
@@ -211,9 +219,11 @@ export class JobRun {
         slots: options.slots,
         shuffle: unmappable === undefined ? options.shuffle : 'wire',
         job: planned.artefact,
+        http: door,
         logger,
         logLevel: options.logLevel,
       });
+      const address = door && (await cluster.frontDoor());
       const run = new JobRun({
         planned,
         folders,
@@ -223,6 +233,7 @@ export class JobRun {
         explain,
         closeStore,
         cluster,
+        frontDoor: door && address !== undefined ? { address, tokenFile: door.tokenFile } : undefined,
         options,
         logger,
       });

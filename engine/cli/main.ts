@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { addCheckpointsCommand } from './checkpoints-command.js';
 import { addDaemonCommand } from './daemon-command.js';
 import { addRunCommand } from './run-command.js';
+import { addStateCommand } from './state-command.js';
 import { strictUsage } from './usage.js';
 import { VERSION } from './version.js';
 
@@ -18,4 +19,5 @@ const program = strictUsage(new Command('millrace'))
 addRunCommand(program);
 addDaemonCommand(program);
 addCheckpointsCommand(program);
+addStateCommand(program);
 await program.parseAsync();

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { MillraceError } from '../../base/index.js';
 import { EXIT_FAILURE, EXIT_INTERRUPTED, errorLine, exitCodeOf } from './exit.js';
+import { frontDoor, sayFrontDoor } from './front-door.js';
 import { onInterrupt } from './interrupt.js';
 import { JobRun } from './job-run.js';
 import { openProgress, type Progress } from './progress.js';
@@ -111,6 +112,7 @@ class JobCommand {
       checkpointPlace: checkpointPlace(this.#flags),
       fallback: this.#flags.fallback === true,
       checkpointIntervalMs,
+      frontDoor: frontDoor(this.#flags),
       memoryDir: shmDir,
       logLevel,
     });
@@ -141,6 +143,7 @@ class JobCommand {
     const progress = openProgress(undefined, this.#quiet);
     this.#progress = progress;
     const { resumed } = run;
+    if (run.frontDoor !== undefined) sayFrontDoor(run.frontDoor);
     if (resumed?.fellBack !== undefined) {
       const { to, damaged } = resumed.fellBack;
       progress.say(

@@ -4,11 +4,12 @@ import { type LogLevel, MillraceError } from '../../base/index.js';
 import { parseBlobStoreUrl } from '../../checkpoint/index.js';
 import type { CheckpointLocation } from '../daemon/index.js';
 import type { ShuffleKind } from '../runtime/index.js';
+import { addFrontDoorOptions, type FrontDoorFlags } from './front-door.js';
 import { folder, parameter, wholeNumber } from './options.js';
 import { shuffleKind } from './shuffle-option.js';
 
 /** Options that `millrace run` and `npm start` share, as commander gives them. */
-export interface ClusterFlags {
+export interface ClusterFlags extends FrontDoorFlags {
   readonly workers: number;
   readonly slots: number;
   readonly shuffle: ShuffleKind;
@@ -24,7 +25,7 @@ export interface ClusterFlags {
 }
 
 export function addClusterOptions(command: Command): Command {
-  return command
+  return addFrontDoorOptions(command)
     .option('--workers <n>', 'worker processes', wholeNumber(1, 64), 2)
     .option('--slots <n>', 'slots (threads) in each worker', wholeNumber(1, 64), 2)
     .option(

@@ -1,4 +1,14 @@
-import type { Clock, Connection, Disk, Listener, Logger, LogLevel, Network, Random } from '../../base/index.js';
+import {
+  type Clock,
+  type Connection,
+  type Disk,
+  type Listener,
+  type Logger,
+  type LogLevel,
+  type Network,
+  type Random,
+  yieldTurn,
+} from '../../base/index.js';
 import {
   type AuthenticatedPeer,
   acceptPeer,
@@ -8,11 +18,14 @@ import {
 } from '../../base/rpc/index.js';
 import { SegmentHome } from '../../checkpoint/index.js';
 import { type IdleLimits, SHUFFLE_DEFAULTS, type ShufflePlugin, type ShuffleServiceEnd } from '../../shuffle/index.js';
-import { SHUFFLE_SETTINGS, type ShuffleKind } from '../runtime/index.js';
+import { StateQueries } from '../../statestore/index.js';
+import { KEY_GROUPS } from '../graph/index.js';
+import { SERVICE, SHUFFLE_SETTINGS, type ShuffleKind } from '../runtime/index.js';
 import { type CheckpointLocation, type OpenedCheckpoints, openCheckpointPlace } from './checkpoint-place.js';
 import { serveControl } from './control-api.js';
 import { type DaemonMetrics, daemonMetrics } from './metrics.js';
 import { serveSegments } from './segment-service.js';
+import { serveState } from './state-api.js';
 
 /** What a daemon is started with; plain data, JSON. */
 export interface DaemonSettings {
@@ -33,7 +46,7 @@ export interface DaemonSettings {
   readonly runFolders: readonly string[];
   /** Where the daemon says why it could not start. */
   readonly errorFile: string;
-  /** The front door (health, metrics, WebSocket data); undefined for none. */
+  /** The front door (health, metrics, state, WebSocket data); undefined for none. */
   readonly http: { readonly host: string; readonly port: number } | undefined;
   readonly arenaBytes?: number;
   /** One on each disk for buffers that have no room in memory, or are kept; none: everything stays in memory. */
@@ -120,6 +133,7 @@ export class Daemon {
         void peer.closed.then(() => peers.delete(peer));
         shuffle.attach(peer);
         serveSegments(peer, { home, store: blobs, host: settings.host, clock, random });
+        peer.serve(SERVICE.frontDoor, () => Buffer.from(frontDoor?.address ?? ''));
       } catch (error) {
         logger.warn({ error: String(error) }, 'a connection was refused');
       }
@@ -158,6 +172,11 @@ export class Daemon {
         };
         metrics = daemonMetrics({ shuffle, home, connections: () => peers.size, labels });
         serveControl(frontDoor, { master: shuffle.master, info });
+        const breathe = () => yieldTurn(clock);
+        serveState(
+          frontDoor,
+          new StateQueries({ store: blobs, keyGroups: KEY_GROUPS, now: () => clock.now(), breathe }),
+        );
         frontDoor.onConnection('/data', (connection) => void accept(connection));
       }
       listener = await network.listen(settings.address, (connection) => void accept(connection));

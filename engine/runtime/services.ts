@@ -13,4 +13,6 @@ export const SERVICE = {
   compact: 'segments.compact',
   stopCompacting: 'segments.stopCompacting',
   forget: 'segments.forget',
+  /** Answers with the address of the daemon's front door, in UTF-8; nothing when it has none. */
+  frontDoor: 'daemon.frontDoor',
 } as const;
