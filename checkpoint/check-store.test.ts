@@ -1,12 +1,12 @@
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { seededRandom } from '../base/index.js';
+import { DyingStore } from './blob/dying-store.test.support.js';
+import { MemoryBlobStore } from './blob/memory-blob-store.js';
 import { checkStore } from './check-store.js';
 import { breathe, CheckpointedJob } from './checkpointed-job.test.support.js';
-import { DyingStore } from './dying-store.test.support.js';
-import { headName } from './head-register.js';
+import { headName } from './head/head-register.js';
 import type { Manifest } from './manifest.js';
-import { MemoryBlobStore } from './memory-blob-store.js';
 import { pin } from './pin.js';
 
 let seed = 500;

@@ -2,15 +2,15 @@ import { deepEqual, equal, notEqual, ok, rejects } from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { MillraceError, seededRandom, silentLogger } from '../base/index.js';
-import { segmentObjectName } from './blob-name.js';
-import type { BlobStore } from './blob-store.js';
+import { segmentObjectName } from './blob/blob-name.js';
+import type { BlobStore } from './blob/blob-store.js';
+import { MemoryBlobStore } from './blob/memory-blob-store.js';
 import { CheckpointStore } from './checkpoint-store.js';
-import { decodeHead, encodeHead } from './head.js';
-import { headName } from './head-register.js';
+import { decodeHead, encodeHead } from './head/head.js';
+import { headName } from './head/head-register.js';
 import type { Manifest, SegmentRef } from './manifest.js';
-import { MemoryBlobStore } from './memory-blob-store.js';
-import { entriesOf, segmentOf } from './segment-of.test.support.js';
-import { describeSegment } from './stored-segment.js';
+import { entriesOf, segmentOf } from './segment/segment-of.test.support.js';
+import { describeSegment } from './segment/stored-segment.js';
 
 const random = seededRandom(7);
 const open = (store: BlobStore, retained = 3, headBytesMax = 100_000) =>

@@ -1,8 +1,8 @@
 import { type Logger, MillraceError, type Random } from '../base/index.js';
-import { manifestObjectName } from './blob-name.js';
-import type { BlobStore } from './blob-store.js';
+import { manifestObjectName } from './blob/blob-name.js';
+import type { BlobStore } from './blob/blob-store.js';
 import { collectGarbage, type Garbage, keptManifests, readManifest } from './collect-garbage.js';
-import { encodeHead, encodeManifest, type Head, type HeadManifest, isMoved } from './head.js';
+import { encodeHead, encodeManifest, type Head, type HeadManifest, isMoved } from './head/head.js';
 import {
   canFollow,
   canRename,
@@ -13,10 +13,10 @@ import {
   markedBy,
   objectsOf,
   reservationId,
-} from './head-protocol.js';
-import { fenced, HeadRegister, refuseLostHead } from './head-register.js';
+} from './head/head-protocol.js';
+import { fenced, HeadRegister, refuseLostHead } from './head/head-register.js';
 import type { Manifest, SegmentRef } from './manifest.js';
-import { readSegment } from './stored-segment.js';
+import { readSegment } from './segment/stored-segment.js';
 
 const takeOversMax = 32;
 const headBytesMaxDefault = 256 * 1024;

@@ -1,12 +1,12 @@
 import { deepEqual } from 'node:assert/strict';
 import { type Random, silentLogger } from '../base/index.js';
-import { segmentObjectName } from './blob-name.js';
-import type { BlobStore } from './blob-store.js';
+import { segmentObjectName } from './blob/blob-name.js';
+import type { BlobStore } from './blob/blob-store.js';
 import { CheckpointStore } from './checkpoint-store.js';
-import { LiveEntries } from './live-entries.js';
 import type { Manifest, SegmentRef, TaskSnapshot } from './manifest.js';
-import { SegmentBuilder } from './segment-builder.js';
-import { describeSegment } from './stored-segment.js';
+import { LiveEntries } from './segment/live-entries.js';
+import { SegmentBuilder } from './segment/segment-builder.js';
+import { describeSegment } from './segment/stored-segment.js';
 
 const groupsPerTask = 8;
 const states = ['counts', 'names'];

@@ -1,8 +1,8 @@
-import type { BlobStore } from './blob-store.js';
-import type { Head, HeadManifest } from './head.js';
-import { decodeManifest, isMoved } from './head.js';
-import { collectable, keptBy, markedBy, objectsOf } from './head-protocol.js';
-import { readHead } from './head-register.js';
+import type { BlobStore } from './blob/blob-store.js';
+import type { Head, HeadManifest } from './head/head.js';
+import { decodeManifest, isMoved } from './head/head.js';
+import { collectable, keptBy, markedBy, objectsOf } from './head/head-protocol.js';
+import { readHead } from './head/head-register.js';
 import type { Manifest } from './manifest.js';
 import { readPins } from './pin.js';
 

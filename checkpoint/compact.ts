@@ -1,11 +1,11 @@
 import type { Random } from '../base/index.js';
-import { segmentObjectName } from './blob-name.js';
-import type { BlobStore } from './blob-store.js';
+import { segmentObjectName } from './blob/blob-name.js';
+import type { BlobStore } from './blob/blob-store.js';
 import type { SegmentRef } from './manifest.js';
-import { mergeSegments } from './merge-segments.js';
 import type { CompactionPlan } from './plan-compaction.js';
+import { mergeSegments } from './segment/merge-segments.js';
+import { describeSegment, StoredSegment } from './segment/stored-segment.js';
 import { inlineBytesMaxDefault } from './segment-home.js';
-import { describeSegment, StoredSegment } from './stored-segment.js';
 
 export interface CompactOptions {
   /** Of a reservation: the outputs are named after it, and are brought in by a publication while it is held. */

@@ -1,12 +1,12 @@
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { seededRandom } from '../base/index.js';
+import { DyingStore } from './blob/dying-store.test.support.js';
+import { MemoryBlobStore } from './blob/memory-blob-store.js';
 import { breathe, CheckpointedJob, type Contents } from './checkpointed-job.test.support.js';
 import { diffCheckpoints, type StateDiff } from './diff-checkpoints.js';
-import { DyingStore } from './dying-store.test.support.js';
 import type { Manifest } from './manifest.js';
-import { MemoryBlobStore } from './memory-blob-store.js';
-import { writeSavepoint } from './write-savepoint.js';
+import { writeSavepoint } from './savepoint/write-savepoint.js';
 
 /** What the models say, as `task/state: added changed removed`. */
 function expected(before: Contents, after: Contents): string[] {

@@ -1,9 +1,9 @@
-import type { BlobStore } from './blob-store.js';
+import type { BlobStore } from './blob/blob-store.js';
 import { throwIfStopped } from './in-parallel.js';
-import { LiveEntries, sortStates } from './live-entries.js';
 import type { Manifest, SegmentRef, TaskSnapshot } from './manifest.js';
-import { compareBytes } from './segment-bytes.js';
-import type { SegmentState } from './segment-format.js';
+import { LiveEntries, sortStates } from './segment/live-entries.js';
+import { compareBytes } from './segment/segment-bytes.js';
+import type { SegmentState } from './segment/segment-format.js';
 import { segmentKey } from './verify.js';
 
 /** A checkpoint and the store that has its segments. */

@@ -1,12 +1,12 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { seededRandom } from '../base/index.js';
+import { MemoryBlobStore } from './blob/memory-blob-store.js';
 import { CheckpointedJob } from './checkpointed-job.test.support.js';
 import { measureCheckpoint } from './measure-checkpoint.js';
-import { MemoryBlobStore } from './memory-blob-store.js';
-import { SegmentBuilder } from './segment-builder.js';
-import { segmentOf } from './segment-of.test.support.js';
-import { describeSegment } from './stored-segment.js';
+import { SegmentBuilder } from './segment/segment-builder.js';
+import { segmentOf } from './segment/segment-of.test.support.js';
+import { describeSegment } from './segment/stored-segment.js';
 
 describe('sizes of a checkpoint', () => {
   it('are those of its segments, by task and state', async () => {

@@ -1,8 +1,8 @@
-import type { BlobStore } from './blob-store.js';
+import type { BlobStore } from './blob/blob-store.js';
 import { inParallel } from './in-parallel.js';
 import type { Manifest, SegmentRef } from './manifest.js';
-import type { SegmentBlock, SegmentState } from './segment-format.js';
-import { StoredSegment } from './stored-segment.js';
+import type { SegmentBlock, SegmentState } from './segment/segment-format.js';
+import { StoredSegment } from './segment/stored-segment.js';
 
 const indexesParallel = 16;
 

@@ -1,9 +1,9 @@
 import { MillraceError, type Random } from '../base/index.js';
-import { isUnanswered, reasonOf } from './blob-errors.js';
-import type { BlobStore } from './blob-store.js';
-import { decodeManifest, encodeManifest } from './head.js';
-import { keeps } from './head-protocol.js';
-import { readHead } from './head-register.js';
+import { isUnanswered, reasonOf } from './blob/blob-errors.js';
+import type { BlobStore } from './blob/blob-store.js';
+import { decodeManifest, encodeManifest } from './head/head.js';
+import { keeps } from './head/head-protocol.js';
+import { readHead } from './head/head-register.js';
 import type { Manifest } from './manifest.js';
 
 /** Keeps one checkpoint's objects from being collected while somebody reads them, whatever becomes of HEAD. */

@@ -2,9 +2,9 @@ import { deepEqual, equal, ok } from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { seededRandom } from '../base/index.js';
+import { MemoryBlobStore } from './blob/memory-blob-store.js';
 import { compact } from './compact.js';
 import type { SegmentRef } from './manifest.js';
-import { MemoryBlobStore } from './memory-blob-store.js';
 import { applyCompaction, type CompactionPlan, type CompactionSettings, planCompaction } from './plan-compaction.js';
 import {
   Amount,
@@ -15,7 +15,7 @@ import {
   segmentContent,
   stored,
   storedContent,
-} from './random-segments.test.support.js';
+} from './segment/random-segments.test.support.js';
 
 const whole = { first: 0, last: keyGroupsMax - 1 };
 

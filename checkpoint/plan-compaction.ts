@@ -1,5 +1,5 @@
 import type { SegmentRef } from './manifest.js';
-import type { KeyGroups } from './segment-format.js';
+import type { KeyGroups } from './segment/segment-format.js';
 
 /** When deltas are merged. Frozen plain data. */
 export interface CompactionSettings {

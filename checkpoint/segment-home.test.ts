@@ -1,11 +1,11 @@
 import { deepEqual, equal, ok, rejects, throws } from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { seededRandom } from '../base/index.js';
+import { MemoryBlobStore } from './blob/memory-blob-store.js';
 import type { SegmentRef } from './manifest.js';
-import { MemoryBlobStore } from './memory-blob-store.js';
+import { entriesOf, segmentOf } from './segment/segment-of.test.support.js';
+import { readSegment } from './segment/stored-segment.js';
 import { SegmentHome } from './segment-home.js';
-import { entriesOf, segmentOf } from './segment-of.test.support.js';
-import { readSegment } from './stored-segment.js';
 
 function setUp(options: { inlineBytesMax?: number; heldBytesMax?: number } = {}) {
   const store = new MemoryBlobStore();

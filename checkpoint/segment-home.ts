@@ -1,8 +1,8 @@
 import { assert, MillraceError, type Random } from '../base/index.js';
-import { segmentObjectName } from './blob-name.js';
-import type { BlobStore } from './blob-store.js';
+import { segmentObjectName } from './blob/blob-name.js';
+import type { BlobStore } from './blob/blob-store.js';
 import type { SegmentRef } from './manifest.js';
-import { describeSegment } from './stored-segment.js';
+import { describeSegment } from './segment/stored-segment.js';
 
 /** What rides inside HEAD rather than in an object. */
 export const inlineBytesMaxDefault = 32 * 1024;

@@ -1,12 +1,12 @@
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { seededRandom, silentLogger } from '../base/index.js';
+import { DyingStore } from './blob/dying-store.test.support.js';
+import { MemoryBlobStore } from './blob/memory-blob-store.js';
 import { CheckpointStore } from './checkpoint-store.js';
 import { assertHolds, breathe, CheckpointedJob } from './checkpointed-job.test.support.js';
-import { DyingStore } from './dying-store.test.support.js';
-import { headName } from './head-register.js';
+import { headName } from './head/head-register.js';
 import type { Manifest } from './manifest.js';
-import { MemoryBlobStore } from './memory-blob-store.js';
 import { fallBack, findRestorable, type RestorableCheckpoint } from './undamaged.js';
 
 const options = { deep: true, breathe };

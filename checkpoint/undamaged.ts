@@ -1,11 +1,11 @@
 import { MillraceError } from '../base/index.js';
-import { hasCode } from './blob-errors.js';
-import type { BlobStore } from './blob-store.js';
+import { hasCode } from './blob/blob-errors.js';
+import type { BlobStore } from './blob/blob-store.js';
 import { CheckpointStore, type CheckpointStoreOptions } from './checkpoint-store.js';
 import { readManifest } from './collect-garbage.js';
-import { type HeadManifest, isMoved } from './head.js';
-import { keptBy } from './head-protocol.js';
-import { readHead, refuseLostHead } from './head-register.js';
+import { type HeadManifest, isMoved } from './head/head.js';
+import { keptBy } from './head/head-protocol.js';
+import { readHead, refuseLostHead } from './head/head-register.js';
 import type { Manifest } from './manifest.js';
 import { type CheckpointProblem, type VerifyOptions, verifyCheckpoint } from './verify.js';
 

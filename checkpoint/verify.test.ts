@@ -1,15 +1,15 @@
 import { deepEqual, equal, match, ok, rejects } from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { seededRandom, xxh64 } from '../base/index.js';
+import { DyingStore } from './blob/dying-store.test.support.js';
+import { MemoryBlobStore } from './blob/memory-blob-store.js';
 import { breathe, CheckpointedJob } from './checkpointed-job.test.support.js';
-import { DyingStore } from './dying-store.test.support.js';
 import type { Manifest, SegmentRef } from './manifest.js';
-import { MemoryBlobStore } from './memory-blob-store.js';
-import { decodeIndex, encodeIndex, type SegmentIndex } from './segment-format.js';
-import { segmentOf } from './segment-of.test.support.js';
-import { describeSegment } from './stored-segment.js';
+import { decodeIndex, encodeIndex, type SegmentIndex } from './segment/segment-format.js';
+import { segmentOf } from './segment/segment-of.test.support.js';
+import { describeSegment } from './segment/stored-segment.js';
+import { verifySegment } from './segment/verify-segment.js';
 import { verifyCheckpoint } from './verify.js';
-import { verifySegment } from './verify-segment.js';
 
 const quick = { deep: false, breathe };
 const deep = { deep: true, breathe };

@@ -1,7 +1,7 @@
-import type { BlobStore } from './blob-store.js';
+import type { BlobStore } from './blob/blob-store.js';
 import { inParallel } from './in-parallel.js';
 import type { Manifest, SegmentRef } from './manifest.js';
-import { type SegmentFindings, type VerifySegmentOptions, verifySegment } from './verify-segment.js';
+import { type SegmentFindings, type VerifySegmentOptions, verifySegment } from './segment/verify-segment.js';
 
 /** Segments looked at at once. */
 const parallelDefault = 8;

@@ -3,7 +3,7 @@ import { after, describe, it } from 'node:test';
 import { nodeDisk, seededRandom, systemClock, systemRandom } from '../../base/index.js';
 import { assertHolds, CheckpointedJob } from '../../checkpoint/checkpointed-job.test.support.js';
 import { DirectoryBlobStore, listKept, type Manifest, S3BlobStore } from '../../checkpoint/index.js';
-import { onS3 } from '../../checkpoint/s3-ground.test.support.js';
+import { onS3 } from '../../checkpoint/s3/s3-ground.test.support.js';
 import { TestPlace } from './spawned-run.test.support.js';
 
 describe('millrace checkpoints on S3', () => {

@@ -5,8 +5,8 @@ import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { seededRandom, silentLogger, systemClock } from '../../base/index.js';
 import { CheckpointStore, S3BlobStore, type S3Credentials } from '../../checkpoint/index.js';
-import { S3Front } from '../../checkpoint/s3-front.test.support.js';
-import { realS3OrStandIn } from '../../checkpoint/s3-gateway.test.support.js';
+import { S3Front } from '../../checkpoint/s3/s3-front.test.support.js';
+import { realS3OrStandIn } from '../../checkpoint/s3/s3-gateway.test.support.js';
 
 const START = fileURLToPath(new URL('./start.js', import.meta.url));
 const ROWS = 400_000;

@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { WriterState, WriterStateT } from '../../millrace/shuffle/writer-state.js';
+import { WriterState, WriterStateT } from './writer-state.js';
 
 
 export class ListAnswer implements flatbuffers.IUnpackableObject<ListAnswerT> {

@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { Channel, ChannelT } from '../../millrace/shuffle/channel.js';
+import { Channel, ChannelT } from './channel.js';
 
 
 export class OpenGate implements flatbuffers.IUnpackableObject<OpenGateT> {

@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { WriterSpec, WriterSpecT } from '../../millrace/shuffle/writer-spec.js';
+import { WriterSpec, WriterSpecT } from './writer-spec.js';
 
 
 export class OpenWriter implements flatbuffers.IUnpackableObject<OpenWriterT> {

@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { SpilledBuffer, SpilledBufferT } from '../../millrace/shuffle/spilled-buffer.js';
+import { SpilledBuffer, SpilledBufferT } from './spilled-buffer.js';
 
 
 export class Spilled implements flatbuffers.IUnpackableObject<SpilledT> {

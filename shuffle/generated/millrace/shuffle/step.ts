@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { StepOutput, StepOutputT } from '../../millrace/shuffle/step-output.js';
+import { StepOutput, StepOutputT } from './step-output.js';
 
 
 export class Step implements flatbuffers.IUnpackableObject<StepT> {

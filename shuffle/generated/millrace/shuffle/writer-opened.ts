@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { Position, PositionT } from '../../millrace/shuffle/position.js';
+import { Position, PositionT } from './position.js';
 
 
 export class WriterOpened implements flatbuffers.IUnpackableObject<WriterOpenedT> {

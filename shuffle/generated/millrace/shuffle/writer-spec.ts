@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { PartitionSpec, PartitionSpecT } from '../../millrace/shuffle/partition-spec.js';
+import { PartitionSpec, PartitionSpecT } from './partition-spec.js';
 
 
 export class WriterSpec implements flatbuffers.IUnpackableObject<WriterSpecT> {

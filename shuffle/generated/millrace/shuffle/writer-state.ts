@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { PartitionState, PartitionStateT } from '../../millrace/shuffle/partition-state.js';
+import { PartitionState, PartitionStateT } from './partition-state.js';
 
 
 export class WriterState implements flatbuffers.IUnpackableObject<WriterStateT> {

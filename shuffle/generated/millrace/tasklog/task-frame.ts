@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { FrameOutput, FrameOutputT } from '../../millrace/tasklog/frame-output.js';
+import { FrameOutput, FrameOutputT } from './frame-output.js';
 
 
 export class TaskFrame implements flatbuffers.IUnpackableObject<TaskFrameT> {

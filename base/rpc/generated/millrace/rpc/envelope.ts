@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { ErrorInfo, ErrorInfoT } from '../../millrace/rpc/error-info.js';
+import { ErrorInfo, ErrorInfoT } from './error-info.js';
 
 
 export class Envelope implements flatbuffers.IUnpackableObject<EnvelopeT> {

@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { ContextEntry, ContextEntryT } from '../../millrace/rpc/context-entry.js';
+import { ContextEntry, ContextEntryT } from './context-entry.js';
 
 
 export class ErrorInfo implements flatbuffers.IUnpackableObject<ErrorInfoT> {

@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { Segment, SegmentT } from '../../millrace/control/segment.js';
+import { Segment, SegmentT } from './segment.js';
 
 
 export class Compact implements flatbuffers.IUnpackableObject<CompactT> {

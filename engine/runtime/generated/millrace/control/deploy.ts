@@ -4,9 +4,9 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { Channel, ChannelT } from '../../millrace/control/channel.js';
-import { Partition, PartitionT } from '../../millrace/control/partition.js';
-import { Segment, SegmentT } from '../../millrace/control/segment.js';
+import { Channel, ChannelT } from './channel.js';
+import { Partition, PartitionT } from './partition.js';
+import { Segment, SegmentT } from './segment.js';
 
 
 export class Deploy implements flatbuffers.IUnpackableObject<DeployT> {

@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { TaskAttempt, TaskAttemptT } from '../../millrace/control/task-attempt.js';
+import { TaskAttempt, TaskAttemptT } from './task-attempt.js';
 
 
 export class Persist implements flatbuffers.IUnpackableObject<PersistT> {

@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { TaskSegment, TaskSegmentT } from '../../millrace/control/task-segment.js';
+import { TaskSegment, TaskSegmentT } from './task-segment.js';
 
 
 export class Persisted implements flatbuffers.IUnpackableObject<PersistedT> {

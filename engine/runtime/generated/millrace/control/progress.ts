@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { TaskProgress, TaskProgressT } from '../../millrace/control/task-progress.js';
+import { TaskProgress, TaskProgressT } from './task-progress.js';
 
 
 export class Progress implements flatbuffers.IUnpackableObject<ProgressT> {

@@ -4,8 +4,8 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { AnyType, AnyTypeT } from '../../../../org/apache/arrow/flatbuf/any-type.js';
-import { DictionaryEncoding, DictionaryEncodingT } from '../../../../org/apache/arrow/flatbuf/dictionary-encoding.js';
+import { AnyType, AnyTypeT } from './any-type.js';
+import { DictionaryEncoding, DictionaryEncodingT } from './dictionary-encoding.js';
 
 
 export class Field implements flatbuffers.IUnpackableObject<FieldT> {

@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { RecordBatch, RecordBatchT } from '../../../../org/apache/arrow/flatbuf/record-batch.js';
+import { RecordBatch, RecordBatchT } from './record-batch.js';
 
 
 /**

@@ -4,9 +4,9 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { BodyCompression, BodyCompressionT } from '../../../../org/apache/arrow/flatbuf/body-compression.js';
-import { Buffer, BufferT } from '../../../../org/apache/arrow/flatbuf/buffer.js';
-import { FieldNode, FieldNodeT } from '../../../../org/apache/arrow/flatbuf/field-node.js';
+import { BodyCompression, BodyCompressionT } from './body-compression.js';
+import { Buffer, BufferT } from './buffer.js';
+import { FieldNode, FieldNodeT } from './field-node.js';
 
 
 export class RecordBatch implements flatbuffers.IUnpackableObject<RecordBatchT> {

@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { Schema, SchemaT } from '../../../../org/apache/arrow/flatbuf/schema.js';
+import { Schema, SchemaT } from './schema.js';
 
 
 /**

@@ -4,7 +4,7 @@
 
 import * as flatbuffers from 'flatbuffers';
 
-import { Field, FieldT } from '../../../../org/apache/arrow/flatbuf/field.js';
+import { Field, FieldT } from './field.js';
 
 
 export class Schema implements flatbuffers.IUnpackableObject<SchemaT> {
