@@ -2,6 +2,7 @@ import { seededRandom } from '../../base/index.js';
 import { MemoryStateStore } from '../../statestore/index.js';
 import { measure, measureCalls, type Suite, type SuiteContext, secondsOf, size } from '../harness.js';
 import { barriers } from './state-barrier.js';
+import { coldState } from './state-cold.js';
 import {
   ALL,
   BATCH_ROWS,
@@ -24,6 +25,7 @@ export const state: Suite = {
     await restores(context);
     await memory(context);
     await barriers(context);
+    await coldState(context);
   },
 };
 
