@@ -28,6 +28,8 @@ export interface BlobStore {
    * resolves, with the new version. @throws `CAS_CONFLICT`; `STORE_UNAVAILABLE` when the outcome is unknown: then read it.
    */
   compareAndSet(name: string, expected: string | undefined, bytes: Uint8Array): Promise<string>;
+  /** Drops copies that are kept on the way, for a reader who found them wrong. Stores that keep none do without. */
+  forget?(name: string): Promise<void>;
   /**
    * All versions of a value that are still there, newest first, for repairs; no bytes where they cannot be opened. Stores that
    * keep the newest alone do without.

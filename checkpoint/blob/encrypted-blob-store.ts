@@ -111,6 +111,11 @@ export class EncryptedBlobStore implements BlobStore {
     return { bytes: await this.#openAll('value', name, value.bytes), version: value.version };
   }
 
+  async forget(name: string): Promise<void> {
+    this.#seals.delete(name);
+    await this.#inner.forget?.(name);
+  }
+
   async versions(name: string): Promise<readonly BlobVersion[]> {
     return Promise.all((await valueVersions(this.#inner, name)).map((value) => this.#opened(name, value)));
   }

@@ -51,8 +51,7 @@ export class StoredSegment {
 
   /** One ranged read, or none for an inline one. @throws MillraceError `SEGMENT_CORRUPT`, `SEGMENT_VERSION`, `STORE_UNAVAILABLE`. */
   static async open(store: BlobStore, ref: SegmentRef): Promise<StoredSegment> {
-    const bytes = await readRange(store, ref, ref.length - ref.indexBytes, ref.indexBytes);
-    const index = naming(store, ref, () => {
+    const index = await verified(store, ref, ref.length - ref.indexBytes, ref.indexBytes, (bytes) => {
       if (checksumHex(readTrailer(bytes).checksum) !== ref.checksum)
         throw segmentCorrupt('it is not the one referred to');
       return decodeIndex(bytes, ref.length);
@@ -66,9 +65,8 @@ export class StoredSegment {
     const wanted = this.index.blocks.slice(from, to);
     const offset = (wanted[0] as SegmentBlock).offset;
     const last = wanted[wanted.length - 1] as SegmentBlock;
-    const bytes = await readRange(this.#store, this.ref, offset, last.offset + last.length - offset);
-    return wanted.map((block) =>
-      naming(this.#store, this.ref, () =>
+    return verified(this.#store, this.ref, offset, last.offset + last.length - offset, (bytes) =>
+      wanted.map((block) =>
         verifyBlock(block, bytes.subarray(block.offset - offset, block.offset - offset + block.length)),
       ),
     );
@@ -80,14 +78,35 @@ export class StoredSegment {
  * @throws MillraceError `SEGMENT_CORRUPT` (corrupt: missing, cut short or altered), `SEGMENT_VERSION`, `STORE_UNAVAILABLE`.
  */
 export async function readSegment(store: BlobStore, ref: SegmentRef): Promise<Uint8Array> {
-  const bytes = await readRange(store, ref, 0, ref.length);
-  naming(store, ref, () => {
+  return verified(store, ref, 0, ref.length, (bytes) => {
     if (checksumHex(readTrailer(bytes).checksum) !== ref.checksum)
       throw segmentCorrupt('it is not the one referred to');
     const segment = new LoadedSegment(bytes);
     for (let i = 0; i < segment.index.blocks.length; i++) segment.block(i);
+    return bytes;
   });
-  return bytes;
+}
+
+/** What `read` makes of a range. What a store on the way has kept wrong is read from its origin again, once. */
+async function verified<T>(
+  store: BlobStore,
+  ref: SegmentRef,
+  offset: number,
+  length: number,
+  read: (bytes: Uint8Array) => T,
+): Promise<T> {
+  const once = async () => {
+    const bytes = await readRange(store, ref, offset, length);
+    return naming(store, ref, () => read(bytes));
+  };
+  try {
+    return await once();
+  } catch (thrown) {
+    if (store.forget === undefined || ref.inline !== undefined || MillraceError.from(thrown).kind !== 'corrupt')
+      throw thrown;
+    await store.forget(ref.object);
+    return once();
+  }
 }
 
 async function readRange(store: BlobStore, ref: SegmentRef, offset: number, length: number): Promise<Uint8Array> {
