@@ -79,8 +79,22 @@ export function recordLayout(shape: RecordShape): RecordLayout {
   const splitAt = shape.subKeys ? end++ : -1;
   const wide = shape.range.last - shape.range.first >= packedGroups;
   const groupAt = wide ? end++ : -1;
-  const even = shape.doubles > 0 || shape.aligned;
-  return { ...shape, stride: even ? end + (end & 1) : end, doublesAt, payloadAt, splitAt, groupAt };
+  const { doubles, payloadWords, aligned, subKeys, range, keyBytes } = shape;
+  const stride = doubles > 0 || aligned ? end + (end & 1) : end;
+  // Each by name: objects that are spread may become hash tables, and this one is looked at for every row.
+  return {
+    doubles,
+    payloadWords,
+    aligned,
+    subKeys,
+    range,
+    keyBytes,
+    stride,
+    doublesAt,
+    payloadAt,
+    splitAt,
+    groupAt,
+  };
 }
 
 /** The room that suits a table whose first key is this one. */

@@ -1,4 +1,4 @@
-import { type Batch, KeyExtractor, keyGroupOf, seek } from '../../base/columnar/index.js';
+import { type Batch, KeyExtractor, KeyRows, type RowView, seek } from '../../base/columnar/index.js';
 import type { LaneTable, TimerQueue } from '../../statestore/index.js';
 import type { Aggregate } from './aggregate.js';
 import { type Operator, type OperatorContext, type Output, TIMERS_PER_STEP } from './operator.js';
@@ -23,7 +23,11 @@ export class WindowAggregate implements Operator {
   #table: LaneTable | undefined;
   #timers: TimerQueue | undefined;
   #extractor: KeyExtractor | undefined;
-  #hashes = new Uint32Array(0);
+  readonly #rows = new KeyRows();
+  /** Of each row: where its window begins, where its lanes are, whether they are new. */
+  #starts = new Float64Array(0);
+  #slots = new Int32Array(0);
+  #created = new Uint8Array(0);
   #watermark = Number.NEGATIVE_INFINITY;
 
   constructor(options: {
@@ -49,37 +53,81 @@ export class WindowAggregate implements Operator {
   }
 
   batch(_input: number, batch: Batch): void {
-    const { keyGroups, counters } = this.#context as OperatorContext;
-    const table = this.#table as LaneTable;
-    const timers = this.#timers as TimerQueue;
-    const extractor = this.#extractor as KeyExtractor;
-    if (this.#hashes.length < batch.rows) this.#hashes = new Uint32Array(batch.rows);
-    const hashes = this.#hashes;
-    extractor.hashes(batch, hashes);
+    const { keyGroups } = this.#context as OperatorContext;
+    const rows = this.#rows;
+    (this.#extractor as KeyExtractor).rows(batch, keyGroups, rows);
+    if (this.#starts.length < batch.rows) {
+      this.#starts = new Float64Array(batch.rows);
+      this.#slots = new Int32Array(batch.rows);
+      this.#created = new Uint8Array(batch.rows);
+    }
+    if (this.#place(batch)) this.#addAll(batch);
+    else this.#addSome(batch);
+  }
+
+  /** Finds each row's window; NaN where it has none, or it has closed. @returns whether all rows have one. */
+  #place(batch: Batch): boolean {
     const time = batch.column(batch.schema.indexOf(this.#time.column));
-    const view = batch.rowView();
+    const starts = this.#starts;
     const size = this.#sizeMs;
     const minus = this.#time.minusMs;
+    let left = 0;
+    let late = 0;
     for (let row = 0; row < batch.rows; row++) {
       const at = time.get(row) as number | null;
-      if (at === null) continue;
-      const start = Math.floor((at - minus) / size) * size;
-      if (start + size - 1 <= this.#watermark) {
-        counters.lateDropped++;
-        continue;
-      }
-      const hash = hashes[row] as number;
-      const group = keyGroupOf(hash, keyGroups);
-      const key = extractor.encode(batch, row);
-      const slot = table.upsert(group, hash, key, start);
-      if (table.created) timers.add(start + size - 1, group, hash, key, start);
-      seek(view, row);
-      let lane = slot;
-      const values = table.values;
-      for (const [, aggregate] of this.#aggregates) {
-        aggregate.add(values, lane, view as never);
-        lane += aggregate.lanes;
-      }
+      const start = at === null ? Number.NaN : Math.floor((at - minus) / size) * size;
+      const isLate = start + size - 1 <= this.#watermark;
+      if (isLate) late++;
+      if (isLate || at === null) left++;
+      starts[row] = isLate ? Number.NaN : start;
+    }
+    (this.#context as OperatorContext).counters.lateDropped += late;
+    return left === 0;
+  }
+
+  /** Of a batch of which every row has a window. */
+  #addAll(batch: Batch): void {
+    const { rows, keyGroups, hashes, keys, offsets, keyLength, view } = this.#rows;
+    const keyed = { rows, keyGroups, hashes, keys, offsets, keyLength, view, namespaces: this.#starts };
+    (this.#table as LaneTable).upsertAll(keyed, this.#slots, this.#created);
+    for (let row = 0; row < rows; row++) if (this.#created[row] === 1) this.#addTimer(row);
+    const { values } = this.#table as LaneTable;
+    const at = batch.rowView();
+    for (let row = 0; row < rows; row++) {
+      seek(at, row);
+      this.#aggregate(values, this.#slots[row] as number, at);
+    }
+  }
+
+  /** Row by row: those without a window must leave nothing in the state. */
+  #addSome(batch: Batch): void {
+    const table = this.#table as LaneTable;
+    const { rows, keyGroups, hashes, keys, offsets } = this.#rows;
+    const at = batch.rowView();
+    for (let row = 0; row < rows; row++) {
+      const start = this.#starts[row] as number;
+      if (Number.isNaN(start)) continue;
+      const key = keys.subarray(offsets[row], offsets[row + 1]);
+      const slot = table.upsert(keyGroups[row] as number, hashes[row] as number, key, start);
+      if (table.created) this.#addTimer(row);
+      seek(at, row);
+      this.#aggregate(table.values, slot, at);
+    }
+  }
+
+  #addTimer(row: number): void {
+    const { keyGroups, hashes, keys, offsets } = this.#rows;
+    const start = this.#starts[row] as number;
+    const key = keys.subarray(offsets[row], offsets[row + 1]);
+    const end = start + this.#sizeMs - 1;
+    (this.#timers as TimerQueue).add(end, keyGroups[row] as number, hashes[row] as number, key, start);
+  }
+
+  #aggregate(values: Float64Array, slot: number, row: RowView): void {
+    let lane = slot;
+    for (const [, aggregate] of this.#aggregates) {
+      aggregate.add(values, lane, row as never);
+      lane += aggregate.lanes;
     }
   }
 
