@@ -1,6 +1,10 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { killsCommand } from './kills-command.js';
 import { type KillsMutant, killsMutants } from './kills-mutants.js';
+import { decodeSavedPlan, type SavedPlan } from './saved-plan.js';
 import {
   FAULTS,
   MUTANTS,
@@ -25,6 +29,14 @@ const oneOf =
     return text as T;
   };
 
+function readPlan(file: string): SavedPlan {
+  try {
+    return decodeSavedPlan(readFileSync(file, 'utf8'), file);
+  } catch (thrown) {
+    return program.error(`error: --plan: ${(thrown as Error).message}`);
+  }
+}
+
 const program = new Command('chaos')
   .description(
     'Runs the real scheduler, workers, shuffle and checkpoints in a simulated world, does things to it, and looks whether they keep their promises.',
@@ -43,21 +55,30 @@ const program = new Command('chaos')
     text.split(',').map(oneOf(FAULTS)),
   )
   .option('--shuffle <kind>', `only over ${SHUFFLES.join(' or ')} shuffle`, oneOf<SimulatedShuffle>(SHUFFLES))
+  .option('--plan <file>', 'instead of seeds: one run from a saved plan')
+  .option('--no-shrink', 'leave a failing run as it is; else it is made smaller, and its plan is kept')
   .option('--json', 'one JSON object on the last line of the output')
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   .parse();
-type Options = Omit<SimCommandOptions, 'seed' | 'mutant'> & {
+type Options = Omit<SimCommandOptions, 'seed' | 'mutant' | 'plan'> & {
+  plan?: string;
   seed?: number;
   kills?: number;
   mutant?: Mutant | KillsMutant;
 };
-const { kills, mutant, ...options } = program.opts<Options>();
+const { kills, mutant, plan: planFile, ...options } = program.opts<Options>();
+const plan = planFile === undefined ? {} : { plan: readPlan(planFile) };
 const seed = options.seed ?? Math.floor(Math.random() * 2 ** 31);
 const host: SimCommandHost = {
   out: (text) => void process.stdout.write(text),
   progress: (text) => void process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`),
   isTTY: process.stderr.isTTY === true,
   nowMs: () => performance.now(),
+  save(name, text) {
+    const path = join(tmpdir(), name);
+    writeFileSync(path, text);
+    return path;
+  },
   onUnhandled(handler) {
     process.on('unhandledRejection', handler);
     return () => void process.off('unhandledRejection', handler);
@@ -69,5 +90,8 @@ if (mutant !== undefined && isKillsMutant(mutant) !== (kills !== undefined)) {
 }
 process.exitCode =
   kills === undefined
-    ? await simCommand({ ...options, seed, ...(mutant === undefined ? {} : { mutant: mutant as Mutant }) }, host)
+    ? await simCommand(
+        { ...options, ...plan, seed, ...(mutant === undefined ? {} : { mutant: mutant as Mutant }) },
+        host,
+      )
     : await killsCommand({ seed, kills, mutant: mutant as KillsMutant | undefined, json: options.json === true }, host);

@@ -1,6 +1,19 @@
 import { runAnyScenario } from './run-any-scenario.js';
 import type { ScenarioReport } from './run-scenario.js';
-import { drawAnyScenario, type FaultKind, type Mutant, type ScenarioKind, type SimulatedShuffle } from './scenario.js';
+import { encodeSavedPlan, type SavedPlan } from './saved-plan.js';
+import {
+  drawAnyScenario,
+  type FaultKind,
+  type Mutant,
+  type Scenario,
+  type ScenarioKind,
+  type SimulatedShuffle,
+} from './scenario.js';
+import { shrinkScenario } from './shrink-scenario.js';
+import type { ShuffleScenario } from './shuffle-scenario.js';
+
+/** Runs that may be spent on making a failure smaller. */
+const SHRINK_ATTEMPTS_MAX = 80;
 
 export interface SimCommandOptions {
   readonly seed: number;
@@ -10,6 +23,10 @@ export interface SimCommandOptions {
   readonly shuffle?: SimulatedShuffle;
   readonly mutant?: Mutant;
   readonly json?: boolean;
+  /** Instead of seeds. */
+  readonly plan?: SavedPlan;
+  /** False: a failure is left as it is. */
+  readonly shrink?: boolean;
 }
 
 /** What a command may touch of its process. */
@@ -17,43 +34,87 @@ export interface SimCommandHost {
   out(text: string): void;
   progress(text: string): void;
   readonly isTTY: boolean;
+  /** Keeps a plan. Returns its path. */
+  save(name: string, text: string): string;
   nowMs(): number;
   /** Told of promises that nobody handles, until the returned function is called. */
   onUnhandled(handler: (error: unknown) => void): () => void;
 }
 
-/** Runs seeds one after another, up to the first violation. Returns the exit code. */
+/** Runs seeds one after another, or a plan, up to the first violation. Returns the exit code. */
 export async function simCommand(options: SimCommandOptions, host: SimCommandHost): Promise<number> {
-  const { seed, seeds, scenario, faults, shuffle, mutant } = options;
+  const { seed, seeds, plan } = options;
+  const mutant = options.mutant ?? plan?.mutant;
   const startedMs = host.nowMs();
   const reports: ScenarioReport[] = [];
-  let failed: ScenarioReport | undefined;
+  const run = (scenario: Scenario | ShuffleScenario) =>
+    runAnyScenario(scenario, { mutant, onUnhandled: host.onUnhandled });
+  let failed: { readonly report: ScenarioReport; readonly scenario: Scenario | ShuffleScenario } | undefined;
   let saidMs = startedMs;
-  for (let i = 0; i < seeds && failed === undefined; i++) {
-    const report = await runAnyScenario(drawAnyScenario((seed + i) % 2 ** 32, { scenario, faults, shuffle }), {
-      mutant,
-      onUnhandled: host.onUnhandled,
-    });
+  const count = plan === undefined ? seeds : 1;
+  for (let i = 0; i < count && failed === undefined; i++) {
+    const scenario = plan?.scenario ?? drawAnyScenario((seed + i) % 2 ** 32, options);
+    const report = await run(scenario);
     reports.push(report);
-    if (!report.ok) failed = report;
+    if (!report.ok) failed = { report, scenario };
     const nowMs = host.nowMs();
-    if (host.isTTY || nowMs - saidMs > 5000 || i === seeds - 1 || !report.ok) {
+    if (host.isTTY || nowMs - saidMs > 5000 || i === count - 1 || !report.ok) {
       saidMs = nowMs;
-      host.progress(`${i + 1} of ${seeds} seeds, ${((nowMs - startedMs) / 1000).toFixed(1)} s: ${describe(report)}`);
+      host.progress(`${i + 1} of ${count} seeds, ${((nowMs - startedMs) / 1000).toFixed(1)} s: ${describe(report)}`);
     }
   }
-  if (host.isTTY) host.progress('');
   const total = summary(reports, host.nowMs() - startedMs);
-  if (failed !== undefined) host.out(`${failed.violation?.message}\n\nto see it again: ${replay(failed, options)}\n`);
+  let said = {};
+  if (failed !== undefined) {
+    const { violation } = failed.report;
+    const again = plan === undefined ? replay(failed.report, options) : undefined;
+    const saved =
+      options.shrink === false ? undefined : await saveSmallest(failed.scenario, violation, mutant, run, host);
+    const ways = [again, saved && `npm run chaos -- --sim --plan ${saved.path}   (${saved.size})`];
+    const lines = ways.filter((way) => way !== undefined).map((way) => `  ${way}\n`);
+    host.out(`${violation?.message}\n\n${lines.length === 0 ? '' : `to see it again:\n${lines.join('')}`}`);
+    said = { failedSeed: failed.report.seed, code: violation?.code, replay: again, plan: saved?.path };
+  }
+  if (host.isTTY) host.progress('');
   host.out(`${failed === undefined ? 'all held' : 'VIOLATION'}: ${total.text}\n`);
   if (options.json === true) {
-    const { code } = failed?.violation ?? {};
-    const first = failed === undefined ? {} : { failedSeed: failed.seed, code, replay: replay(failed, options) };
     host.out(
-      `${JSON.stringify({ ok: failed === undefined, seed, seeds: reports.length, ...total.numbers, ...first })}\n`,
+      `${JSON.stringify({ ok: failed === undefined, seed, seeds: reports.length, ...total.numbers, ...said })}\n`,
     );
   }
   return failed === undefined ? 0 : 1;
+}
+
+/** Shrinks a failing run and keeps the plan of what is left of it. */
+async function saveSmallest(
+  scenario: Scenario | ShuffleScenario,
+  violation: ScenarioReport['violation'],
+  mutant: Mutant | undefined,
+  run: (scenario: Scenario | ShuffleScenario) => Promise<ScenarioReport>,
+  host: SimCommandHost,
+): Promise<{ readonly path: string; readonly size: string }> {
+  const code = violation?.code ?? '';
+  let saidMs = host.nowMs();
+  const shrunk = await shrinkScenario(scenario, code, {
+    run,
+    attemptsMax: SHRINK_ATTEMPTS_MAX,
+    progress(attempts, smallest) {
+      const nowMs = host.nowMs();
+      if (!host.isTTY && nowMs - saidMs < 5000) return;
+      saidMs = nowMs;
+      host.progress(`${code}: shrinking, ${attempts} runs: ${sizeOf(smallest)}`);
+    },
+  });
+  const found = violation?.message.split('\n')[0] ?? '';
+  const text = encodeSavedPlan({ found, code, mutant, scenario: shrunk.scenario });
+  const path = host.save(`millrace-plan-${scenario.job}-${scenario.seed}.json`, text);
+  return { path, size: `${sizeOf(shrunk.scenario)}; at first ${sizeOf(scenario)}` };
+}
+
+function sizeOf(scenario: Scenario | ShuffleScenario): string {
+  const faults = `${scenario.faults.length} faults`;
+  if (scenario.job === 'shuffle') return `${faults}, ${scenario.writers.length} writers`;
+  return `${faults}, ${scenario.shape.rows} rows, ${scenario.workers} x ${scenario.slots} slots`;
 }
 
 function describe({ seed, job, violation, restarts, checkpoints, lines }: ScenarioReport): string {

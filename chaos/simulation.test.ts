@@ -59,22 +59,6 @@ describe('the real cluster in the simulator', () => {
     }
   });
 
-  it('what the shuffle scenario found stays mended', { timeout: 60_000 }, async () => {
-    const found = {
-      14: 'a reader below the trim position of a kept partition waited for ever',
-      43: 'slots of a replaced wire writer stayed in quarantine',
-      62: 'a writer that asked too early never asked for spilling again',
-      100: 'a reader of a replaced attempt read slots that were reused',
-      365: 'a writer short of memory never asked for spilling',
-      200225: 'a record of a finished writer stayed on disk when the next disk was full',
-      100029: 'a disk that was full once was never used again',
-    };
-    for (const [seed, what] of Object.entries(found)) {
-      const report = await runShuffleScenario(drawShuffleScenario(Number(seed)), { onUnhandled: listen });
-      ok(report.ok, `${what}: ${report.violation?.message}`);
-    }
-  });
-
   // Its readers waited for ever: over the wire `finished` was said before END was stored, and then its connection was cut.
   it('a slot that loses the daemon as its task finishes loses no END', { timeout: 60_000 }, async () => {
     const drawn = drawScenario(1, { job: 'flights', shuffle: 'wire' });
