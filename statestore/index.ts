@@ -17,6 +17,7 @@ export type { StateEntry } from './entries-of-key.js';
 export type { TtlSettings } from './expiry.js';
 export type { History } from './folder-list.js';
 export { FoldingState } from './folding-state.js';
+export { type HeadState, HostState, type HostStateOptions, type OperatorSegment } from './host-state.js';
 export { KeyedStates, type KeyedStatesOptions } from './keyed-states.js';
 export { ListState } from './list-state.js';
 export { type LmdbSettings, lmdbBaseStores } from './lmdb-base-store.js';

@@ -5,6 +5,7 @@ import {
   checksumHex,
   type Disk,
   type Logger,
+  MillraceError,
   type Random,
   sleep,
 } from '../base/index.js';
@@ -100,6 +101,9 @@ export class StateFolder {
   #list: FolderList;
   /** Of checkpoints that may complete yet. */
   readonly #held = new Map<string, OverlayEntry>();
+  #closed = false;
+  /** The list, as it is written. */
+  #written: Promise<unknown> = Promise.resolve();
   /** Key groups whose tasks are on this host: what is above the base of others is of no use. */
   #owned: readonly KeyGroups[] = [everything];
 
@@ -258,7 +262,10 @@ export class StateFolder {
     return this.#base.store.checkReaders();
   }
 
+  /** A fold, or a `hydrate`, ends with its current step, with an error. */
   async close(): Promise<void> {
+    this.#closed = true;
+    await this.#written.catch(() => {});
     await this.#base.close();
   }
 
@@ -437,9 +444,15 @@ export class StateFolder {
     return !floors.some((floor) => within(floor, range) !== undefined && floor.line.checkpointId > checkpointId);
   }
 
+  /** Whoever replaces it meanwhile is not overtaken: the last to be written is the newest. */
   async #replaceList(list: FolderList): Promise<void> {
+    // Another one may have these files open by now.
+    if (this.#closed) throw new MillraceError('closed', 'FOLDER_CLOSED', `${this.#options.root} is closed`);
     this.#list = list;
-    await this.#files.writeList(list);
+    const write = () => this.#files.writeList(this.#list);
+    const written = this.#written.then(write, write);
+    this.#written = written;
+    await written;
   }
 
   async #discard(held: readonly OverlayEntry[]): Promise<void> {

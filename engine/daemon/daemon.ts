@@ -26,6 +26,7 @@ import { serveControl } from './control-api.js';
 import { type DaemonMetrics, daemonMetrics } from './metrics.js';
 import { serveSegments } from './segment-service.js';
 import { serveState } from './state-api.js';
+import type { HostStateEnd } from './state-thread.js';
 
 /** What a daemon is started with; plain data, JSON. */
 export interface DaemonSettings {
@@ -39,6 +40,11 @@ export interface DaemonSettings {
   readonly checkpoints: CheckpointLocation;
   /** For copies of what is in a remote blob store, and what is on its way there; a folder of this daemon's own. */
   readonly tierFolder?: string;
+  /**
+   * For state of completed checkpoints, as tasks of this host read it: a folder of this daemon's own, on a disk. It is a cache, and
+   * not encrypted. None: tasks read checkpoints from the store.
+   */
+  readonly stateFolder?: string;
   readonly shuffle: ShuffleKind;
   /** Memory-backed folder for mapped regions. */
   readonly memoryFolder: string | undefined;
@@ -79,6 +85,7 @@ export class Daemon {
   readonly #peers: Set<AuthenticatedPeer>;
   readonly #metrics: DaemonMetrics | undefined;
   readonly #checkpoints: OpenedCheckpoints;
+  readonly #state: HostStateEnd | undefined;
 
   private constructor(parts: {
     readonly listener: Listener;
@@ -87,6 +94,7 @@ export class Daemon {
     readonly peers: Set<AuthenticatedPeer>;
     readonly metrics: DaemonMetrics | undefined;
     readonly checkpoints: OpenedCheckpoints;
+    readonly state: HostStateEnd | undefined;
   }) {
     this.address = parts.listener.address;
     this.frontDoor = parts.frontDoor;
@@ -95,6 +103,7 @@ export class Daemon {
     this.#peers = parts.peers;
     this.#metrics = parts.metrics;
     this.#checkpoints = parts.checkpoints;
+    this.#state = parts.state;
   }
 
   /** @throws MillraceError `MEMORY_FULL` (the memory-backed folder is too small), `ADDRESS_IN_USE`, each naming what to do. */
@@ -106,6 +115,8 @@ export class Daemon {
     readonly disk: Disk;
     readonly random: Random;
     readonly logger: Logger;
+    /** Closed with the daemon. */
+    readonly state?: HostStateEnd | undefined;
     /** What `GET /info` says of the process. */
     readonly process?: DaemonProcess;
   }): Promise<Daemon> {
@@ -130,9 +141,13 @@ export class Daemon {
       try {
         const peer = await acceptPeer(connection, { token: Buffer.from(settings.token, 'hex'), role: 'daemon', clock });
         peers.add(peer);
-        void peer.closed.then(() => peers.delete(peer));
+        void peer.closed.then(() => {
+          peers.delete(peer);
+          // It may have died with views open.
+          options.state?.checkReaders();
+        });
         shuffle.attach(peer);
-        serveSegments(peer, { home, store: blobs, host: settings.host, clock, random });
+        serveSegments(peer, { home, store: blobs, host: settings.host, clock, random, state: options.state });
         peer.serve(SERVICE.frontDoor, () => Buffer.from(frontDoor?.address ?? ''));
       } catch (error) {
         logger.warn({ error: String(error) }, 'a connection was refused');
@@ -180,11 +195,12 @@ export class Daemon {
         frontDoor.onConnection('/data', (connection) => void accept(connection));
       }
       listener = await network.listen(settings.address, (connection) => void accept(connection));
-      return new Daemon({ listener, frontDoor, shuffle, peers, metrics, checkpoints });
+      return new Daemon({ listener, frontDoor, shuffle, peers, metrics, checkpoints, state: options.state });
     } catch (thrown) {
       await frontDoor?.close();
       metrics?.close();
       await shuffle.close();
+      await options.state?.close();
       await checkpoints.close();
       throw thrown;
     }
@@ -197,6 +213,7 @@ export class Daemon {
     this.#metrics?.close();
     for (const peer of this.#peers) peer.close();
     await this.#shuffle.close();
+    await this.#state?.close();
     await this.#checkpoints.close();
   }
 }

@@ -1,5 +1,6 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import {
+  bootId,
   MillraceError,
   nodeDisk,
   onParentGone,
@@ -11,6 +12,7 @@ import {
 import { nodeNetwork } from '../../base/rpc/index.js';
 import { Daemon, type DaemonSettings } from './daemon.js';
 import { daemonShuffle } from './daemon-shuffle.js';
+import { openState } from './state-thread.js';
 
 /** The daemon process of an embedded run. Ends on SIGTERM, or when the run that owns it is gone: then it tidies up after it. */
 let runFolders: readonly string[] = [];
@@ -36,6 +38,7 @@ const open = async () =>
   Daemon.open({
     ...surroundings,
     settings,
+    state: openState(settings, bootId(), surroundings.logger),
     network: nodeNetwork({ clock }),
     shuffle: await daemonShuffle(settings, surroundings),
   });

@@ -11,6 +11,8 @@ import {
   encodePersisted,
   SERVICE,
 } from '../runtime/index.js';
+import { operatorOf, operatorSegments } from './operator-parts.js';
+import type { HostStateEnd } from './state-thread.js';
 
 export interface SegmentServiceOptions {
   readonly home: SegmentHome;
@@ -18,11 +20,13 @@ export interface SegmentServiceOptions {
   readonly host: string;
   readonly clock: Clock;
   readonly random: Random;
+  /** Keeps state of this host beside the store. */
+  readonly state?: HostStateEnd | undefined;
 }
 
 /** Serves a host's segment home to its workers (hold, fetch) and to the scheduler (persist, compact, forget). */
 export function serveSegments(peer: RpcPeer, options: SegmentServiceOptions): void {
-  const { home, store, host, clock, random } = options;
+  const { home, store, host, clock, random, state } = options;
   let stopped = false;
   void peer.closed.then(() => {
     stopped = true;
@@ -34,12 +38,19 @@ export function serveSegments(peer: RpcPeer, options: SegmentServiceOptions): vo
   peer.serve(SERVICE.hold, (body) => {
     const { task, attempt, checkpoint, bytes } = decodeHold(body);
     home.hold(task, attempt, checkpoint, bytes);
+    state?.hold(operatorOf(task), bytes);
     return undefined;
   });
   peer.serve(SERVICE.fetch, (body) => readSegment(store, decodeFetch(body)));
+  peer.serve(SERVICE.describeState, async (body) => {
+    const description = await state?.describe(Buffer.from(body).toString('utf8'));
+    return Buffer.from(description === undefined ? '' : JSON.stringify(description));
+  });
   peer.serve(SERVICE.persist, async (body) => {
     const { checkpoint, epoch, tasks } = decodePersist(body);
-    return encodePersisted(await home.persist(checkpoint, epoch, tasks));
+    const refs = await home.persist(checkpoint, epoch, tasks);
+    state?.stored(checkpoint, epoch, operatorSegments(refs));
+    return encodePersisted(refs);
   });
   peer.serve(SERVICE.compact, async (body) => {
     const { checkpoint, epoch, plan } = decodeCompact(body);
@@ -52,8 +63,13 @@ export function serveSegments(peer: RpcPeer, options: SegmentServiceOptions): vo
   });
   peer.serve(SERVICE.forget, (body) => {
     const { checkpoint, epoch, completed } = decodeForget(body);
-    if (completed) home.completed(checkpoint, epoch);
-    else home.abort(checkpoint, epoch);
+    if (completed) {
+      home.completed(checkpoint, epoch);
+      state?.completed(checkpoint, epoch);
+    } else {
+      home.abort(checkpoint, epoch);
+      state?.aborted(checkpoint);
+    }
     return undefined;
   });
 }

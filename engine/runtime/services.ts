@@ -9,6 +9,8 @@ export const SERVICE = {
   taskCommand: 'task.command',
   hold: 'segments.hold',
   fetch: 'segments.fetch',
+  /** Of an operator, by name: a `ViewDescription` as JSON, or nothing where the host keeps none. */
+  describeState: 'state.describe',
   persist: 'segments.persist',
   compact: 'segments.compact',
   stopCompacting: 'segments.stopCompacting',
