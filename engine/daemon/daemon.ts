@@ -141,11 +141,7 @@ export class Daemon {
       try {
         const peer = await acceptPeer(connection, { token: Buffer.from(settings.token, 'hex'), role: 'daemon', clock });
         peers.add(peer);
-        void peer.closed.then(() => {
-          peers.delete(peer);
-          // It may have died with views open.
-          options.state?.checkReaders();
-        });
+        void peer.closed.then(() => peers.delete(peer));
         shuffle.attach(peer);
         serveSegments(peer, { home, store: blobs, host: settings.host, clock, random, state: options.state });
         peer.serve(SERVICE.frontDoor, () => Buffer.from(frontDoor?.address ?? ''));

@@ -30,6 +30,8 @@ export function serveSegments(peer: RpcPeer, options: SegmentServiceOptions): vo
   let stopped = false;
   void peer.closed.then(() => {
     stopped = true;
+    // It may have died with views of the state open.
+    void state?.checkReaders().catch(() => {});
   });
   peer.serve(SERVICE.stopCompacting, () => {
     stopped = true;

@@ -36,7 +36,8 @@ export interface HostStateEnd {
   completed(checkpoint: number, epoch: number): void;
   aborted(checkpoint: number): void;
   describe(operator: string): Promise<ViewDescription | undefined>;
-  checkReaders(): void;
+  /** After the death of a process that may have had views open. @returns how many there were. */
+  checkReaders(): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -57,7 +58,6 @@ export class StateThread implements HostStateEnd {
     this.#worker.on('message', (reply: StateReply) => this.#settle(reply));
     this.#worker.on('error', (error) => logger.warn({ error: String(error) }, 'the thread of local state died'));
     this.#worker.on('exit', () => this.#gone());
-    this.#worker.unref();
   }
 
   hold(operator: string, segment: Uint8Array): void {
@@ -82,8 +82,8 @@ export class StateThread implements HostStateEnd {
     return this.#ask({ kind: 'describe', operator }) as Promise<ViewDescription | undefined>;
   }
 
-  checkReaders(): void {
-    this.#tell({ kind: 'checkReaders' });
+  async checkReaders(): Promise<number> {
+    return (await this.#ask({ kind: 'checkReaders' })) as number;
   }
 
   /** Resolves when nothing is left to fold or fetch. */

@@ -1,0 +1,170 @@
+import { deepEqual, equal, ok } from 'node:assert/strict';
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { bootId, nodeByteFiles, nodeDisk, silentLogger, systemClock, systemRandom } from '../../base/index.js';
+import type { RpcPeer } from '../../base/rpc/index.js';
+import {
+  CheckpointStore,
+  DirectoryBlobStore,
+  MemoryBlobStore,
+  SegmentHome,
+  type SegmentRef,
+} from '../../checkpoint/index.js';
+import { lmdbBaseStores, MemoryStateStore, StateView, type ViewDescription } from '../../statestore/index.js';
+import { operatorSegments } from './operator-parts.js';
+import { serveSegments } from './segment-service.js';
+import { type HostStateEnd, StateThread } from './state-thread.js';
+
+const random = systemRandom();
+const logger = silentLogger();
+const RANGES = [
+  { first: 0, last: 63 },
+  { first: 64, last: 127 },
+];
+
+/** Two tasks with a value for each of 128 keys, one a key group, their home, their leader, and the thread. */
+class Host {
+  readonly #folder: string;
+  readonly #tasks = RANGES.map((range) => new MemoryStateStore(range, { chainLengthMax: Number.POSITIVE_INFINITY }));
+  readonly #segments: (readonly SegmentRef[])[] = [[], []];
+  readonly #home: SegmentHome;
+  readonly #leader: CheckpointStore;
+  thread: StateThread;
+  #id = 0;
+
+  private constructor(folder: string, home: SegmentHome, leader: CheckpointStore) {
+    this.#folder = folder;
+    this.#home = home;
+    this.#leader = leader;
+    this.thread = this.start();
+  }
+
+  static async open(): Promise<Host> {
+    const folder = mkdtempSync(join(tmpdir(), 'millrace-state-'));
+    const store = await DirectoryBlobStore.open({ disk: nodeDisk(), root: join(folder, 'store'), random });
+    const leader = await CheckpointStore.open({ store, random, logger });
+    await leader.takeOver();
+    return new Host(folder, new SegmentHome({ store, random, host: 'h' }), leader);
+  }
+
+  start(): StateThread {
+    const settings = { root: join(this.#folder, 'state'), bootId: bootId(), logLevel: 'error' as const };
+    return new StateThread({ ...settings, checkpoints: { url: join(this.#folder, 'store') } }, logger);
+  }
+
+  /** Sets keys to the number of the checkpoint, and completes it. */
+  async checkpoint(keys: readonly number[]): Promise<void> {
+    const checkpoint = ++this.#id;
+    const { epoch } = this.#leader;
+    const held: { task: string; attempt: number }[] = [];
+    for (const [i, state] of this.#tasks.entries()) {
+      const table = state.byteTable('n1/values');
+      for (const key of keys) {
+        const { first, last } = state.range;
+        if (key >= first && key <= last)
+          table.put(key, key, Buffer.from([key]), new Uint8Array(0), Buffer.from([checkpoint]));
+      }
+      const segment = await state.snapshot(checkpoint).segment;
+      if (segment.empty) continue;
+      const task = `v1.${i}`;
+      this.#home.hold(task, 1, checkpoint, segment.bytes);
+      this.thread.hold('v1', segment.bytes);
+      held.push({ task, attempt: 1 });
+    }
+    const refs = await this.#home.persist(checkpoint, epoch, held);
+    this.thread.stored(checkpoint, epoch, operatorSegments(refs));
+    const tasks = this.#tasks.map((_, i) => {
+      const added = refs.get(`v1.${i}`);
+      const segments = added === undefined ? (this.#segments[i] ?? []) : [...(this.#segments[i] ?? []), added];
+      this.#segments[i] = segments;
+      return { task: `v1.${i}`, finished: false, segments, position: '{}' };
+    });
+    await this.#leader.publish({ format: 2, checkpointId: checkpoint, epoch, tasks, meta: '', final: false });
+    this.thread.completed(checkpoint, epoch);
+    for (const state of this.#tasks) state.completed(checkpoint);
+  }
+
+  async describe(): Promise<ViewDescription> {
+    await this.thread.idle();
+    const description = await this.thread.describe('v1');
+    ok(description !== undefined);
+    return description;
+  }
+
+  /** As a task of all key groups would read them. */
+  async values(): Promise<(number | undefined)[]> {
+    const options = { bases: lmdbBaseStores(), files: nodeByteFiles(), range: { first: 0, last: 127 } };
+    const view = await StateView.open(await this.describe(), options);
+    ok(view.isLocal);
+    const table = view.table('n1/values');
+    const values = Array.from({ length: 128 }, (_, key) =>
+      table.find(key, Buffer.from([key]), new Uint8Array(0)) === 1 ? table.bytes[table.end - 1] : undefined,
+    );
+    await view.close();
+    return values;
+  }
+
+  async close(): Promise<void> {
+    await this.thread.close();
+    rmSync(this.#folder, { recursive: true });
+  }
+}
+
+describe('the state of a host, on a thread of its daemon', () => {
+  it('is that of the newest completed checkpoint, folded, and there again after a restart', async () => {
+    const host = await Host.open();
+    const expected: (number | undefined)[] = Array.from({ length: 128 }, () => undefined);
+    for (let checkpoint = 1; checkpoint <= 40; checkpoint++) {
+      const keys = [checkpoint, (checkpoint * 7) % 128, 127];
+      for (const key of keys) expected[key] = checkpoint;
+      await host.checkpoint(keys);
+      if (checkpoint % 10 === 0) deepEqual(await host.values(), expected);
+    }
+    const { ranges, line } = await host.describe();
+    equal(line.checkpointId, 40);
+    ok(
+      ranges.every((range) => range.line.checkpointId > 16),
+      'it was folded',
+    );
+    await host.thread.close();
+    host.thread = host.start();
+    deepEqual(await host.values(), expected);
+    await host.close();
+  });
+
+  it('lets go of what a killed reader pinned, when the daemon has it checked', async () => {
+    const host = await Host.open();
+    await host.checkpoint([1, 100]);
+    const support = fileURLToPath(new URL('./state-reader.test.support.js', import.meta.url));
+    const reader = fork(support, [JSON.stringify(await host.describe())]);
+    equal((await once(reader, 'message'))[0], 1);
+    equal(await host.thread.checkReaders(), 0);
+    reader.kill('SIGKILL');
+    await once(reader, 'exit');
+    equal(await host.thread.checkReaders(), 1);
+    equal(await host.thread.checkReaders(), 0);
+    await host.close();
+  });
+
+  it('has its readers checked after every death: a dead reader pins pages', async () => {
+    let checks = 0;
+    const state = { checkReaders: async () => ++checks } as unknown as HostStateEnd;
+    const store = new MemoryBlobStore();
+    let die = () => {};
+    const closed = new Promise<void>((resolve) => {
+      die = resolve;
+    });
+    const peer = { closed, serve() {} } as unknown as RpcPeer;
+    const home = new SegmentHome({ store, random, host: 'h' });
+    serveSegments(peer, { home, store, host: 'h', clock: systemClock(), random, state });
+    equal(checks, 0);
+    die();
+    await closed;
+    equal(checks, 1);
+  });
+});
