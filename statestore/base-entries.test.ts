@@ -80,3 +80,18 @@ test('entries with keys of any length are put, removed, found and walked in orde
     { numRuns: 300 },
   );
 });
+
+test('a removal at which a batch grows was put as an empty entry', async () => {
+  const store = await new MemoryBaseStores().openWritable('base');
+  const keyOf = (i: number) => bytes(`key ${i}`);
+  const batch = new BaseBatch();
+  const count = 10_000;
+  for (let i = 0; i < count; i++)
+    batch.put(0, 0, Buffer.concat([keyOf(i), bytes('!')]), 0, keyOf(i).length, keyOf(i).length, keyOf(i).length + 1);
+  store.write((t) => batch.apply(t));
+  batch.clear();
+  const other = new BaseBatch();
+  for (let i = 0; i < count; i++) other.remove(0, 0, keyOf(i), 0, keyOf(i).length, keyOf(i).length);
+  store.write((t) => other.apply(t));
+  equal(store.stats().entries, 0);
+});

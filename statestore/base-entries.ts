@@ -140,7 +140,9 @@ export class BaseBatch {
   }
 
   remove(keyGroup: number, state: number, bytes: Uint8Array, start: number, keyEnd: number, subEnd: number): void {
-    this.#ranges[this.#addKey(keyGroup, state, bytes, start, keyEnd, subEnd) + 2] = -1;
+    // First: it may replace the ranges.
+    const at = this.#addKey(keyGroup, state, bytes, start, keyEnd, subEnd);
+    this.#ranges[at + 2] = -1;
   }
 
   apply(transaction: BaseTransaction): void {
