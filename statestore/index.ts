@@ -14,6 +14,7 @@ export { ABSENT, AWAY, type ColdAnswer, type ColdState, type ColdTable, FOUND } 
 export type { CurrentKey } from './current-key.js';
 export { describeEntry, type EntryDescription } from './describe-entry.js';
 export type { StateEntry } from './entries-of-key.js';
+export type { EntryStorage, StoredEntry } from './entry-storage.js';
 export type { TtlSettings } from './expiry.js';
 export type { History } from './folder-list.js';
 export { FoldingState } from './folding-state.js';
@@ -36,7 +37,6 @@ export {
   type OperatorStatesOf,
   operatorList,
 } from './operator-states.js';
-
 export type { QueryKey } from './query-key.js';
 export {
   readState,
@@ -46,9 +46,7 @@ export {
   type StateReaderOptions,
   type StateSummary,
 } from './read-state.js';
-
 export { type RemotePart, RemoteState, type RemoteStateOptions } from './remote-state.js';
-
 export { describeStates, type StateDescription } from './segment-format.js';
 export type { FrozenStates } from './segment-write.js';
 export type {
@@ -93,10 +91,20 @@ export {
   type ValueStateSpec,
   valueState,
 } from './state-specs.js';
+export { runStateStoreCase, stateStoreConformance } from './state-store-conformance.js';
 export { stateStoreContract } from './state-store-contract.js';
 export type { MakeStateStore, StateStoreContractCase } from './state-store-contract-case.js';
+export {
+  type BuiltInStateStore,
+  builtInStateStore,
+  notAStateStore,
+  type StateStoreHost,
+  type StateStorePlugin,
+  type StateStores,
+} from './state-store-plugin.js';
 export { StateView, type StateViewOptions, type ViewEntry } from './state-view.js';
 export { immediateWriter, type StateWriter, steppedWriter, writeAtOnce } from './state-writer.js';
+export { StoredStateStore } from './stored-state-store.js';
 export { json, type NamedCodec, type StateCodec, type StateValue, type ValueSpec } from './value-spec.js';
 export { ValueState } from './value-state.js';
 export type { OverlayEntry, ViewDescription } from './view-description.js';

@@ -55,27 +55,10 @@ const defaults: LmdbSettings = Object.freeze({ mapBytes: 2 ** 40, readersMax: 10
  * - Only the unnamed database: named ones cannot be opened safely by several threads at a time.
  */
 export function lmdbBaseStores(settings: Partial<LmdbSettings> = {}): BaseStores {
-  const { mapBytes, readersMax } = { ...defaults, ...settings };
   const open = async (path: string, readOnly: boolean): Promise<LmdbDatabase> => {
     await checkMetaPages(path, readOnly);
     // Loaded when first needed: a native library.
-    const lmdb = await import('lmdb');
-    return guarded(path, () =>
-      lmdb.open({
-        path,
-        readOnly,
-        noSubdir: true,
-        mapSize: mapBytes,
-        maxReaders: readersMax,
-        maxDbs: 1,
-        encoding: 'binary',
-        keyEncoding: 'binary',
-        noSync: true,
-        noMemInit: true,
-        // Reads are of single pages, all over.
-        noReadAhead: true,
-      } as never),
-    ) as unknown as LmdbDatabase;
+    return openDatabase(await import('lmdb'), path, readOnly, settings);
   };
   return {
     openWritable: async (path) => new LmdbBaseStore(path, await open(path, false)),
@@ -85,6 +68,42 @@ export function lmdbBaseStores(settings: Partial<LmdbSettings> = {}): BaseStores
       await rm(`${path}-lock`, { force: true });
     },
   };
+}
+
+/**
+ * For bases that are made, used and removed by one thread: what it returns opens one at once, at a path where nothing is.
+ * @throws whatever keeps the library from loading.
+ */
+export async function lmdbScratchBases(
+  settings: Partial<LmdbSettings> = {},
+): Promise<(path: string) => WritableBaseStore> {
+  const lmdb = await import('lmdb');
+  return (path) => new LmdbBaseStore(path, openDatabase(lmdb, path, false, settings));
+}
+
+function openDatabase(
+  lmdb: typeof import('lmdb'),
+  path: string,
+  readOnly: boolean,
+  settings: Partial<LmdbSettings>,
+): LmdbDatabase {
+  const { mapBytes, readersMax } = { ...defaults, ...settings };
+  return guarded(path, () =>
+    lmdb.open({
+      path,
+      readOnly,
+      noSubdir: true,
+      mapSize: mapBytes,
+      maxReaders: readersMax,
+      maxDbs: 1,
+      encoding: 'binary',
+      keyEncoding: 'binary',
+      noSync: true,
+      noMemInit: true,
+      // Reads are of single pages, all over.
+      noReadAhead: true,
+    } as never),
+  ) as unknown as LmdbDatabase;
 }
 
 class LmdbBaseStore implements WritableBaseStore {

@@ -41,6 +41,8 @@ export interface StateStore {
   restore(segments: readonly Uint8Array[]): void;
   /** For metrics. */
   stats(): StateStats;
+  /** The task attempt has ended: nothing is asked any more. For stores that hold more than memory. */
+  close?(): Promise<void>;
 }
 
 export interface StateStats {
@@ -77,7 +79,7 @@ export interface StateSegment {
 export interface LaneTable {
   readonly lanes: number;
   /**
-   * Lane l of slot s is `values[s + l]`. Read this property again after each upsert: the table may have grown.
+   * Lane l of slot s is `values[s + l]`. Read this property again after each upsert or find: the table may have grown.
    * Never `table.values[table.upsert(..)]`: JavaScript reads `table.values` before it calls `upsert`.
    */
   readonly values: Float64Array;

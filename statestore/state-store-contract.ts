@@ -1,5 +1,6 @@
 import { deepEqual, equal, ok, throws } from 'node:assert/strict';
 import { barrierContract } from './barrier-contract.js';
+import { interchangeContract } from './interchange-contract.js';
 import { keyedRowsContract } from './keyed-rows-contract.js';
 import { operatorValueContract } from './operator-value-contract.js';
 import type { KeyGroupRange, StateStore } from './spi.js';
@@ -484,6 +485,7 @@ export const stateStoreContract: readonly StateStoreContractCase[] = [
   },
   ...barrierContract,
   ...keyedRowsContract,
+  ...interchangeContract,
   ...operatorValueContract,
   ...tableScanContract,
 ];

@@ -26,6 +26,7 @@ import {
   SERVICE,
   SHUFFLE_SETTINGS,
   type ShuffleKind,
+  type StateStoreKind,
   type WorkerSettings,
 } from '../runtime/index.js';
 import type { SchedulerDriver } from '../scheduler/index.js';
@@ -48,6 +49,8 @@ export interface ClusterOptions {
   readonly workers: number;
   readonly slots: number;
   readonly shuffle: ShuffleKind;
+  /** `memory` by default. */
+  readonly stateStore?: StateStoreKind;
   readonly job: JobArtefact;
   /** Where the daemon serves its front door, for clients with this token (hex); none without. */
   readonly http?: { readonly host: string; readonly port: number; readonly token: string } | undefined;
@@ -216,7 +219,7 @@ export class Cluster {
   }
 
   async #startWorker(): Promise<void> {
-    const { folders, shuffle, slots, job, logger } = this.#options;
+    const { folders, shuffle, stateStore = 'memory', slots, job, logger } = this.#options;
     const name = `w${++this.#spawned}`;
     if (this.#spawned > this.#options.workers + RESPAWNS_MAX) {
       this.#driver?.cancel(`workers keep dying (${RESPAWNS_MAX} replaced); see their logs`);
@@ -233,6 +236,8 @@ export class Cluster {
       token: this.#token,
       shuffle,
       memoryFolder: folders.memory,
+      stateStore,
+      stateFolder: join(folders.path, 'state'),
       heartbeatMs: HEARTBEAT_MS,
       logLevel: this.#options.logLevel,
     };

@@ -18,9 +18,9 @@ import { errorLine, exitCodeOf } from './exit.js';
 import { frontDoorToken } from './front-door.js';
 import { onInterrupt } from './interrupt.js';
 import { KeptMemory } from './kept-memory.js';
+import { kindOrModule } from './module-option.js';
 import { folder, wholeNumber } from './options.js';
 import { RunFolders } from './run-folders.js';
-import { shuffleKind } from './shuffle-option.js';
 import { SpillFolders } from './spill-folders.js';
 import { VERSION } from './version.js';
 
@@ -96,7 +96,7 @@ export function addDaemonCommand(program: Command): void {
     .option(
       '--shuffle <kind>',
       'how buffers travel: in mapped memory (mapped), through the daemon (wire), or by a module: ./my-shuffle.js or a package',
-      shuffleKind(['mapped', 'wire']),
+      kindOrModule(['mapped', 'wire']),
       'mapped',
     )
     .option(

@@ -67,6 +67,7 @@ export class FlightsDemo {
       workers: flags.workers,
       slots: flags.slots,
       shuffle: flags.shuffle,
+      stateStore: flags.stateStore,
       stateDir: flags.stateDir === undefined ? undefined : resolve(flags.stateDir),
       checkpointPlace: checkpointPlace(flags),
       // Its output is in a temporary folder, so there is nothing to go on with.

@@ -21,7 +21,9 @@ import {
   type JobArtefact,
   loadJob,
   loadShuffle,
+  loadStateStore,
   type ShuffleKind,
+  type StateStoreKind,
   type TaskPosition,
 } from '../runtime/index.js';
 import { JobScheduler, SchedulerDriver, type SchedulerNote } from '../scheduler/index.js';
@@ -40,6 +42,7 @@ export interface JobRunOptions {
   readonly workers: number;
   readonly slots: number;
   readonly shuffle: ShuffleKind;
+  readonly stateStore: StateStoreKind;
   /** Undefined: a folder of the run's own, gone with it. */
   readonly stateDir: string | undefined;
   /** Instead of the state directory's folder. */
@@ -182,6 +185,7 @@ export class JobRun {
     const logger = stderrLogger(options.logLevel);
     // Before anything is claimed or started: a module that is none is bad input.
     if (isShuffleModule(options.shuffle)) await loadShuffle(options.shuffle);
+    await loadStateStore(options.stateStore);
     const folders = RunFolders.claim({ mapped: options.shuffle === 'mapped', memoryDir: options.memoryDir });
     // While the job is bundled; it has a process of its own, which must be gone before the folders are.
     const probing = whyNotMapped(options, folders);
@@ -218,6 +222,7 @@ export class JobRun {
         workers: options.workers,
         slots: options.slots,
         shuffle: unmappable === undefined ? options.shuffle : 'wire',
+        stateStore: options.stateStore,
         job: planned.artefact,
         http: door,
         logger,

@@ -3,18 +3,18 @@ import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { InvalidArgumentError } from 'commander';
-import type { BuiltInShuffleKind, ShuffleKind, ShuffleModule } from '../runtime/index.js';
+import type { ModuleUrl } from '../runtime/index.js';
 
 /**
- * A parser of `--shuffle`: one of the built-in names, a file, or a package that this folder's project has installed. Whether the
- * module is a shuffle shows when it is loaded.
+ * A parser of `--shuffle` and `--state-store`: one of the built-in names, a file, or a package that this folder's project has
+ * installed. Whether the module is what it is taken for shows when it is loaded.
  */
-export function shuffleKind(builtIn: readonly BuiltInShuffleKind[]): (text: string) => ShuffleKind {
+export function kindOrModule<K extends string>(builtIn: readonly K[]): (text: string) => K | ModuleUrl {
   return (text) => {
     const named = builtIn.find((kind) => kind === text);
     if (named !== undefined) return named;
     const path = moduleFile(text);
-    if (path !== undefined) return pathToFileURL(path).href as ShuffleModule;
+    if (path !== undefined) return pathToFileURL(path).href as ModuleUrl;
     const asPath = /^[./]/.test(text);
     throw new InvalidArgumentError(
       `It must be ${builtIn.join(', ')}, or a module: there is no ${asPath ? `file ${resolve(text)}` : `package ${text} in ${process.cwd()}`}.`,

@@ -101,13 +101,14 @@ class JobCommand {
   }
 
   #start(): Promise<JobRun> {
-    const { param, workers, slots, shuffle, checkpointIntervalMs, shmDir, logLevel } = this.#flags;
+    const { param, workers, slots, shuffle, stateStore, checkpointIntervalMs, shmDir, logLevel } = this.#flags;
     return JobRun.start({
       jobFile: this.#file,
       params: param,
       workers,
       slots,
       shuffle,
+      stateStore,
       stateDir: this.#stateDir,
       checkpointPlace: checkpointPlace(this.#flags),
       fallback: this.#flags.fallback === true,

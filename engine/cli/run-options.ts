@@ -3,16 +3,17 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type LogLevel, MillraceError } from '../../base/index.js';
 import { parseBlobStoreUrl } from '../../checkpoint/index.js';
 import type { CheckpointLocation } from '../daemon/index.js';
-import type { ShuffleKind } from '../runtime/index.js';
+import type { ShuffleKind, StateStoreKind } from '../runtime/index.js';
 import { addFrontDoorOptions, type FrontDoorFlags } from './front-door.js';
+import { kindOrModule } from './module-option.js';
 import { folder, parameter, wholeNumber } from './options.js';
-import { shuffleKind } from './shuffle-option.js';
 
 /** Options that `millrace run` and `npm start` share, as commander gives them. */
 export interface ClusterFlags extends FrontDoorFlags {
   readonly workers: number;
   readonly slots: number;
   readonly shuffle: ShuffleKind;
+  readonly stateStore: StateStoreKind;
   readonly stateDir?: string;
   readonly checkpointStore?: string;
   readonly s3Endpoint?: string;
@@ -31,8 +32,14 @@ export function addClusterOptions(command: Command): Command {
     .option(
       '--shuffle <kind>',
       'how buffers travel: in mapped memory (mapped), through the daemon (wire), all in one process (memory), or by a module: ./my-shuffle.js or a package',
-      shuffleKind(['mapped', 'wire', 'memory']),
+      kindOrModule(['mapped', 'wire', 'memory']),
       'mapped',
+    )
+    .option(
+      '--state-store <kind>',
+      'what tasks keep state in: tables in memory (memory), a file each, slow (lmdb), or a module: ./my-store.js or a package',
+      kindOrModule(['memory', 'lmdb']),
+      'memory',
     )
     .option(
       '--state-dir <dir>',

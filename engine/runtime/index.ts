@@ -2,6 +2,7 @@
 export { decodeTaskEvent, encodeDeployment, encodeTaskCommand, pack, text, unpack } from './control-codec.js';
 export type { TaskChannel, TaskCommand, TaskDeployment, TaskEvent, TaskPosition, TaskRestore } from './deployment.js';
 export { type JobArtefact, loadJob } from './job-loader.js';
+export type { ModuleUrl } from './plugin-module.js';
 export { decodeProgress, decodeRegisterSlot, decodeRegisterWorker, type TaskProgress } from './registration-codec.js';
 export {
   decodeCompact,
@@ -23,9 +24,9 @@ export {
   isShuffleModule,
   loadShuffle,
   type ShuffleKind,
-  type ShuffleModule,
 } from './shuffle-kind.js';
 export { SHUFFLE_SETTINGS } from './shuffle-settings.js';
 export { Slot, type SlotOptions } from './slot.js';
+export { loadStateStore, type StateStoreKind } from './state-store-kind.js';
 export { type SlotThreads, Worker, type WorkerOptions } from './worker.js';
 export type { SlotSettings, WorkerSettings } from './worker-settings.js';

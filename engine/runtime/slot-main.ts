@@ -8,14 +8,16 @@ import {
   type SharedMemory,
   stderrLogger,
   systemClock,
+  systemRandom,
 } from '../../base/index.js';
 import { connectPeer, nodeNetwork, type RpcPeer } from '../../base/rpc/index.js';
 import type { ShuffleClientEnd } from '../../shuffle/index.js';
-import { MemoryStateStore, PortWriter } from '../../statestore/index.js';
+import { PortWriter } from '../../statestore/index.js';
 import { loadJob } from './job-loader.js';
 import { loadShuffle } from './shuffle-kind.js';
 import { SHUFFLE_SETTINGS } from './shuffle-settings.js';
 import { Slot } from './slot.js';
+import { loadStateStore } from './state-store-kind.js';
 import type { SlotSettings } from './worker-settings.js';
 
 /**
@@ -54,6 +56,15 @@ async function runSlot(
   const role = `slot ${settings.worker}/${settings.slot}`;
   const daemon = await connectPeer(network, settings.daemonAddress, { token, role, clock });
   const scheduler = await connectPeer(network, settings.schedulerAddress, { token, role, clock });
+  const stateStore = await loadStateStore(settings.stateStore, { writer });
+  const stores = await stateStore.open({
+    clock,
+    random: systemRandom(),
+    logger,
+    folder: settings.stateFolder,
+    // The checkpoint store merges.
+    chainLengthMax: Number.POSITIVE_INFINITY,
+  });
   const slot = new Slot({
     worker: settings.worker,
     slot: settings.slot,
@@ -65,11 +76,12 @@ async function runSlot(
     scheduler,
     daemon,
     shuffle: (await openShuffle(settings, daemon, port, logger)).environment,
-    createState: (range) => new MemoryStateStore(range, { chainLengthMax: Number.POSITIVE_INFINITY, writer }),
+    createState: (range) => stores.create(range),
   });
   const writerLost = await Promise.race([slot.run().then(() => false), writer.closed.then(() => true)]);
   if (writerLost)
     throw new MillraceError('unavailable', 'STATE_WRITER_LOST', 'the thread that writes segments is gone');
+  await stores.close?.();
   daemon.close();
   writer.close();
 }

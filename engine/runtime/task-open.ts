@@ -38,7 +38,25 @@ export async function openTask(
   counters: TaskCounters,
   wake: () => void,
 ): Promise<TaskParts> {
-  const state = await restoreState(vertex, deployment, environment);
+  const state = environment.createState(keyGroupRange(deployment.subtask, KEY_GROUPS, vertex.parallelism));
+  try {
+    return await openParts(vertex, deployment, environment, counters, wake, state);
+  } catch (thrown) {
+    await state.close?.();
+    throw thrown;
+  }
+}
+
+async function openParts(
+  vertex: JobVertex,
+  deployment: TaskDeployment,
+  environment: TaskEnvironment,
+  counters: TaskCounters,
+  wake: () => void,
+  state: StateStore,
+): Promise<TaskParts> {
+  const refs = deployment.restore?.segments ?? [];
+  if (refs.length > 0) state.restore(await Promise.all(refs.map((ref) => environment.segments.fetch(ref))));
   const last = vertex.nodes.at(-1) as StreamNode;
   const finished = deployment.restore?.finished === true;
   const writer = await environment.shuffle.openWriter({
@@ -57,17 +75,6 @@ export async function openTask(
   const source = finished ? undefined : await openSource(vertex, deployment, environment, wake);
   const inputs = source !== undefined || finished ? undefined : await openInputs(vertex, deployment, environment);
   return { state, chain, inputs, source, outputs, sink };
-}
-
-async function restoreState(
-  vertex: JobVertex,
-  deployment: TaskDeployment,
-  environment: TaskEnvironment,
-): Promise<StateStore> {
-  const state = environment.createState(keyGroupRange(deployment.subtask, KEY_GROUPS, vertex.parallelism));
-  const refs = deployment.restore?.segments ?? [];
-  if (refs.length > 0) state.restore(await Promise.all(refs.map((ref) => environment.segments.fetch(ref))));
-  return state;
 }
 
 async function openSink(

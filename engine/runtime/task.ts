@@ -363,7 +363,8 @@ export class Task {
   async #close(): Promise<void> {
     const parts = this.#parts;
     if (parts === undefined) return;
-    const closing = [parts.inputs?.close(), parts.outputs.close(), parts.source?.close(), parts.sink?.close()];
+    const { inputs, outputs, source, sink, state } = parts;
+    const closing = [inputs?.close(), outputs.close(), source?.close(), sink?.close(), state.close?.()];
     for (const result of await Promise.allSettled(closing)) {
       if (result.status === 'rejected')
         this.#environment.logger.debug({ error: String(result.reason) }, 'closing a task');

@@ -1,6 +1,7 @@
 import type { LogLevel } from '../../base/index.js';
 import type { JobArtefact } from './job-loader.js';
 import type { ShuffleKind } from './shuffle-kind.js';
+import type { StateStoreKind } from './state-store-kind.js';
 
 /** What a worker process is started with; plain data, JSON. */
 export interface WorkerSettings {
@@ -17,6 +18,9 @@ export interface WorkerSettings {
   readonly shuffle: ShuffleKind;
   /** Memory-backed folder of the run's regions (mapped only). */
   readonly memoryFolder: string | undefined;
+  readonly stateStore: StateStoreKind;
+  /** For files of state stores; gone with the run. */
+  readonly stateFolder: string;
   readonly heartbeatMs: number;
   readonly logLevel: LogLevel;
 }
