@@ -13,6 +13,9 @@ export interface Line {
   readonly epoch: number;
 }
 
+/** Before the first checkpoint. */
+export const beginning: Line = Object.freeze({ checkpointId: 0, epoch: 0 });
+
 /** Key groups of which a base holds the state. */
 export interface CoveredRange extends KeyGroups {
   /** The fold line: the state is that of this checkpoint, but for what `fold` has brought in early. */

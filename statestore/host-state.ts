@@ -1,7 +1,8 @@
-import type { KeyGroups } from '../checkpoint/index.js';
-import { type Line, uncovered } from './base-record.js';
+import { type BlobStore, type KeyGroups, type SegmentState, StoredSegment } from '../checkpoint/index.js';
+import { beginning, type Line, sameLine, uncovered } from './base-record.js';
 import type { History } from './folder-list.js';
 import { type RemotePart, RemoteState } from './remote-state.js';
+import { operatorStatesOf } from './restore-segment.js';
 import { type CompletedSegment, StateFolder, type StateFolderOptions } from './state-folder.js';
 import type { ViewDescription } from './view-description.js';
 
@@ -11,6 +12,12 @@ export interface HeadState extends History {
   readonly epoch: number;
   /** Of the newest checkpoint, by operator: what each of its tasks has. */
   readonly parts: ReadonlyMap<string, readonly RemotePart[]>;
+}
+
+/** What a task needs to start from what this host has: see `restoreSegment`. */
+export interface LocalRestore {
+  readonly description: ViewDescription;
+  readonly operatorStates: readonly SegmentState[];
 }
 
 /** A task's segment in a checkpoint, or about to be. */
@@ -23,7 +30,7 @@ export interface HostStateOptions extends Omit<StateFolderOptions, 'history' | '
   readonly keyGroups: number;
   readonly readHead: () => Promise<HeadState>;
   /** Where segments of checkpoints are. */
-  readonly store: ConstructorParameters<typeof RemoteState>[0]['store'];
+  readonly store: BlobStore;
 }
 
 /**
@@ -99,6 +106,25 @@ export class HostState {
     return this.#inTurn(operator, async () => {
       description = (await this.#folder(operator)).describe();
     }).then(() => description);
+  }
+
+  /**
+   * For a task of these key groups, which is to start from a checkpoint where it has these segments (checksums, oldest first; none:
+   * from nothing). Undefined unless that is what is here, all of it, and HEAD's newest.
+   */
+  restore(operator: string, range: KeyGroups, segments: readonly string[]): Promise<LocalRestore | undefined> {
+    let found: LocalRestore | undefined;
+    return this.#inTurn(operator, async () => {
+      const folder = await this.#folder(operator);
+      const description = folder.describe();
+      const { latest, parts } = await this.#options.readHead();
+      if (!sameLine(description.line, latest ?? beginning) || folder.missing(range).length > 0) return;
+      const part = parts.get(operator)?.find((one) => one.range.first === range.first && one.range.last === range.last);
+      const refs = part?.segments ?? [];
+      if (refs.map(({ checksum }) => checksum).join() !== segments.join()) return;
+      const opened = await Promise.all(refs.map((ref) => StoredSegment.open(this.#options.store, ref)));
+      found = { description, operatorStates: opened.flatMap(({ index }) => operatorStatesOf(index.states)) };
+    }).then(() => found);
   }
 
   /** After the death of a process that may have had views open: otherwise it pins every page that is replaced. */

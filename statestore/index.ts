@@ -18,7 +18,13 @@ export type { EntryStorage, StoredEntry } from './entry-storage.js';
 export type { TtlSettings } from './expiry.js';
 export type { History } from './folder-list.js';
 export { FoldingState } from './folding-state.js';
-export { type HeadState, HostState, type HostStateOptions, type OperatorSegment } from './host-state.js';
+export {
+  type HeadState,
+  HostState,
+  type HostStateOptions,
+  type LocalRestore,
+  type OperatorSegment,
+} from './host-state.js';
 export { KeyedStates, type KeyedStatesOptions } from './keyed-states.js';
 export { ListState } from './list-state.js';
 export { type LmdbSettings, lmdbBaseStores } from './lmdb-base-store.js';
@@ -47,6 +53,8 @@ export {
   type StateSummary,
 } from './read-state.js';
 export { type RemotePart, RemoteState, type RemoteStateOptions } from './remote-state.js';
+export { operatorStatesOf, restoreSegment } from './restore-segment.js';
+
 export { describeStates, type StateDescription } from './segment-format.js';
 export type { FrozenStates } from './segment-write.js';
 export type {

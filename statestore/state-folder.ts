@@ -11,6 +11,7 @@ import {
 } from '../base/index.js';
 import { describeSegment, type KeyGroups, LoadedSegment } from '../checkpoint/index.js';
 import {
+  beginning,
   type CoveredRange,
   type Line,
   type LineOf,
@@ -73,7 +74,6 @@ export interface CompletedSegment extends KeyGroups {
 }
 
 const everything: KeyGroups = { first: 0, last: 0xffff };
-const beginning: Line = { checkpointId: 0, epoch: 0 };
 
 /**
  * What a host keeps of one operator's keyed state, so that its tasks, old, new and of other ranges, start where they stopped

@@ -166,6 +166,14 @@ export class StateView implements ColdState {
     return table;
   }
 
+  /** All that may have entries, each as its newest segment had it. */
+  states(): BaseState[] {
+    const states = new Map<string, BaseState>();
+    const layers = this.#layers.all.flatMap(({ segment }) => segment.head.states);
+    for (const { name, meta } of [...this.#record.states, ...layers]) states.set(name, { name, meta });
+    return [...states.values()];
+  }
+
   ready(keyGroup: number, key: Uint8Array): Promise<void> | undefined {
     if (this.#isLocal || this.#groundOf(keyGroup) !== REMOTE) return undefined;
     return this.#options.remote?.fetch(keyGroup, key);

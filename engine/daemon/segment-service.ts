@@ -7,8 +7,11 @@ import {
   decodeForget,
   decodeHold,
   decodePersist,
+  decodeRestore,
   encodeCompacted,
+  encodeDescription,
   encodePersisted,
+  encodeRestored,
   SERVICE,
 } from '../runtime/index.js';
 import { operatorOf, operatorSegments } from './operator-parts.js';
@@ -44,9 +47,12 @@ export function serveSegments(peer: RpcPeer, options: SegmentServiceOptions): vo
     return undefined;
   });
   peer.serve(SERVICE.fetch, (body) => readSegment(store, decodeFetch(body)));
-  peer.serve(SERVICE.describeState, async (body) => {
-    const description = await state?.describe(Buffer.from(body).toString('utf8'));
-    return Buffer.from(description === undefined ? '' : JSON.stringify(description));
+  peer.serve(SERVICE.describeState, async (body) =>
+    encodeDescription(await state?.describe(Buffer.from(body).toString('utf8'))),
+  );
+  peer.serve(SERVICE.restoreState, async (body) => {
+    const { operator, range, segments } = decodeRestore(body);
+    return encodeRestored(await state?.restore(operator, range, segments));
   });
   peer.serve(SERVICE.persist, async (body) => {
     const { checkpoint, epoch, tasks } = decodePersist(body);

@@ -34,6 +34,8 @@ async function run(call: StateCall): Promise<unknown> {
       return state.aborted(call.checkpoint);
     case 'describe':
       return state.describe(call.operator);
+    case 'restore':
+      return state.restore(call.operator, call.range, call.segments);
     case 'checkReaders':
       return state.checkReaders();
     case 'idle':

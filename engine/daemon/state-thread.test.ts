@@ -11,11 +11,13 @@ import type { RpcPeer } from '../../base/rpc/index.js';
 import {
   CheckpointStore,
   DirectoryBlobStore,
+  type KeyGroups,
   MemoryBlobStore,
   SegmentHome,
   type SegmentRef,
 } from '../../checkpoint/index.js';
 import { lmdbBaseStores, MemoryStateStore, StateView, type ViewDescription } from '../../statestore/index.js';
+import { LocalState } from '../runtime/index.js';
 import { operatorSegments } from './operator-parts.js';
 import { serveSegments } from './segment-service.js';
 import { type HostStateEnd, StateThread } from './state-thread.js';
@@ -32,14 +34,16 @@ class Host {
   readonly #folder: string;
   readonly #tasks = RANGES.map((range) => new MemoryStateStore(range, { chainLengthMax: Number.POSITIVE_INFINITY }));
   readonly #segments: (readonly SegmentRef[])[] = [[], []];
+  readonly store: DirectoryBlobStore;
   readonly #home: SegmentHome;
   readonly #leader: CheckpointStore;
   thread: StateThread;
   #id = 0;
 
-  private constructor(folder: string, home: SegmentHome, leader: CheckpointStore) {
+  private constructor(folder: string, store: DirectoryBlobStore, leader: CheckpointStore) {
+    this.store = store;
     this.#folder = folder;
-    this.#home = home;
+    this.#home = new SegmentHome({ store, random, host: 'h' });
     this.#leader = leader;
     this.thread = this.start();
   }
@@ -49,7 +53,7 @@ class Host {
     const store = await DirectoryBlobStore.open({ disk: nodeDisk(), root: join(folder, 'store'), random });
     const leader = await CheckpointStore.open({ store, random, logger });
     await leader.takeOver();
-    return new Host(folder, new SegmentHome({ store, random, host: 'h' }), leader);
+    return new Host(folder, store, leader);
   }
 
   start(): StateThread {
@@ -69,6 +73,7 @@ class Host {
         if (key >= first && key <= last)
           table.put(key, key, Buffer.from([key]), new Uint8Array(0), Buffer.from([checkpoint]));
       }
+      state.operatorValue('n1/owner').set(new Uint8Array([i, checkpoint]));
       const segment = await state.snapshot(checkpoint).segment;
       if (segment.empty) continue;
       const task = `v1.${i}`;
@@ -87,6 +92,10 @@ class Host {
     await this.#leader.publish({ format: 2, checkpointId: checkpoint, epoch, tasks, meta: '', final: false });
     this.thread.completed(checkpoint, epoch);
     for (const state of this.#tasks) state.completed(checkpoint);
+  }
+
+  segments(task: number): readonly SegmentRef[] {
+    return this.#segments[task] ?? [];
   }
 
   async describe(): Promise<ViewDescription> {
@@ -134,6 +143,56 @@ describe('the state of a host, on a thread of its daemon', () => {
     await host.thread.close();
     host.thread = host.start();
     deepEqual(await host.values(), expected);
+    await host.close();
+  });
+
+  it('is what a task of its key groups starts from, and of no others, and at no other checkpoint', async () => {
+    const host = await Host.open();
+    await host.checkpoint([1, 2, 100]);
+    await host.checkpoint([2]);
+    await host.thread.idle();
+    const services = new Map<string, (body: Uint8Array) => unknown>();
+    const { store } = host;
+    const home = new SegmentHome({ store, random, host: 'h' });
+    const closed = new Promise<void>(() => {});
+    const served = { closed, serve: (name: string, run: (body: Uint8Array) => unknown) => services.set(name, run) };
+    serveSegments(served as unknown as RpcPeer, {
+      home,
+      store,
+      host: 'h',
+      clock: systemClock(),
+      random,
+      state: host.thread,
+    });
+    const daemon = {
+      request: async (name: string, body: Uint8Array) => services.get(name)?.(body),
+    } as unknown as RpcPeer;
+    const options = { daemon, bases: lmdbBaseStores(), files: nodeByteFiles(), logger };
+    const range = RANGES[0] as KeyGroups;
+    const segments = host.segments(0);
+    equal(segments.length, 2);
+    const local = await LocalState.open('v1', range, segments, options);
+    ok(local !== undefined);
+    equal(local.view.line.checkpointId, 2);
+    const restored = new MemoryStateStore(range);
+    restored.restore([await local.restoreSegment()]);
+    deepEqual(restored.operatorNames(), ['n1/owner']);
+    deepEqual(Buffer.from(restored.operatorValue('n1/owner').get() ?? []), Buffer.from([0, 2]));
+    await host.checkpoint([1]);
+    await host.thread.idle();
+    equal(await local.advance(2), 2);
+    equal(await local.advance(3), 3);
+    await local.close();
+    for (const [operator, of, wanted] of [
+      ['v1', { first: 0, last: 127 }, host.segments(0)],
+      ['v1', range, host.segments(1)],
+      ['v1', range, segments],
+      ['v1', range, []],
+      ['v2', range, host.segments(0)],
+    ] as const) {
+      equal(await LocalState.open(operator, of, wanted, options), undefined);
+    }
+    await (await LocalState.open('v1', range, host.segments(0), options))?.close();
     await host.close();
   });
 

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { type Logger, type LogLevel, MillraceError } from '../../base/index.js';
-import type { OperatorSegment, ViewDescription } from '../../statestore/index.js';
+import type { KeyGroups } from '../../checkpoint/index.js';
+import type { LocalRestore, OperatorSegment, ViewDescription } from '../../statestore/index.js';
 import type { CheckpointLocation } from './checkpoint-place.js';
 
 /** Plain data. */
@@ -23,6 +24,12 @@ export type StateCall =
   | { readonly kind: 'completed'; readonly checkpoint: number; readonly epoch: number }
   | { readonly kind: 'aborted'; readonly checkpoint: number }
   | { readonly kind: 'describe'; readonly operator: string }
+  | {
+      readonly kind: 'restore';
+      readonly operator: string;
+      readonly range: KeyGroups;
+      readonly segments: readonly string[];
+    }
   | { readonly kind: 'checkReaders' | 'idle' | 'close' };
 
 export type StateReply =
@@ -36,6 +43,7 @@ export interface HostStateEnd {
   completed(checkpoint: number, epoch: number): void;
   aborted(checkpoint: number): void;
   describe(operator: string): Promise<ViewDescription | undefined>;
+  restore(operator: string, range: KeyGroups, segments: readonly string[]): Promise<LocalRestore | undefined>;
   /** After the death of a process that may have had views open. @returns how many there were. */
   checkReaders(): Promise<number>;
   close(): Promise<void>;
@@ -80,6 +88,10 @@ export class StateThread implements HostStateEnd {
 
   describe(operator: string): Promise<ViewDescription | undefined> {
     return this.#ask({ kind: 'describe', operator }) as Promise<ViewDescription | undefined>;
+  }
+
+  restore(operator: string, range: KeyGroups, segments: readonly string[]): Promise<LocalRestore | undefined> {
+    return this.#ask({ kind: 'restore', operator, range, segments }) as Promise<LocalRestore | undefined>;
   }
 
   async checkReaders(): Promise<number> {

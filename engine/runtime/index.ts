@@ -2,7 +2,17 @@
 export { decodeTaskEvent, encodeDeployment, encodeTaskCommand, pack, text, unpack } from './control-codec.js';
 export type { TaskChannel, TaskCommand, TaskDeployment, TaskEvent, TaskPosition, TaskRestore } from './deployment.js';
 export { type JobArtefact, loadJob } from './job-loader.js';
+export { LocalState, type LocalStateOptions } from './local-state.js';
+export {
+  decodeDescription,
+  decodeRestore,
+  decodeRestored,
+  encodeDescription,
+  encodeRestore,
+  encodeRestored,
+} from './local-state-codec.js';
 export type { ModuleUrl } from './plugin-module.js';
+
 export { decodeProgress, decodeRegisterSlot, decodeRegisterWorker, type TaskProgress } from './registration-codec.js';
 export {
   decodeCompact,

@@ -9,8 +9,9 @@ export const SERVICE = {
   taskCommand: 'task.command',
   hold: 'segments.hold',
   fetch: 'segments.fetch',
-  /** Of an operator, by name: a `ViewDescription` as JSON, or nothing where the host keeps none. */
+  /** Both: `local-state-codec.ts`; the body of the first is an operator's name. */
   describeState: 'state.describe',
+  restoreState: 'state.restore',
   persist: 'segments.persist',
   compact: 'segments.compact',
   stopCompacting: 'segments.stopCompacting',
