@@ -145,7 +145,7 @@ it('TTL switched on over old state: it lives for one time to live from then on',
   deepEqual(fixture.read(), nothing, 'a restart does not count from the start');
 });
 
-it('TTL switched off again: entries with an expiry are read, and stay', () => {
+it('TTL off and on again without migration: entries with an expiry are read, and stay', () => {
   const fixture = new Fixture({ ms: 100 });
   fixture.write();
   fixture.time += 50;
