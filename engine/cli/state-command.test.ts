@@ -2,6 +2,9 @@ import { deepEqual, equal, match, ok } from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { nodeDisk, systemClock, systemRandom } from '../../base/index.js';
+import { DirectoryBlobStore, headName, S3BlobStore } from '../../checkpoint/index.js';
+import { onS3 } from '../../checkpoint/s3/s3-ground.test.support.js';
 import { type StateAnswer, StateClient } from '../../statestore/index.js';
 import { compareLines } from '../examples/index.js';
 import { expectedCounts, writeCountingJob } from './counting-job.test.support.js';
@@ -196,5 +199,42 @@ describe('millrace state', () => {
     ok(checkAgainstOutput(before) > 0);
     deepEqual(place.processes(), []);
     deepEqual(place.leftovers(), []);
+  });
+
+  it('a daemon on its own, a savepoint and S3 answer as the folder does', async () => {
+    const asked = ['windows', '--from', '5', '--to', '9', '--json'];
+    const expected = (await ask(stateDir, ...asked)).json();
+    equal((expected.entries as unknown[]).length > 4, true);
+
+    const savepoint = place.path('savepoint');
+    const written = place.start('millrace', ['checkpoints', 'savepoint', stateDir, savepoint]);
+    equal(await written.ended, 0, written.stderr);
+    deepEqual((await ask(savepoint, ...asked)).json(), expected);
+
+    const data = join(stateDir, 'checkpoints');
+    const daemon = place.start('millrace', ['daemon', '--port', '0', '--data-dir', data, '--token-file', tokenFile]);
+    await until(
+      () => daemon.stdout.includes('ready') || !daemon.running,
+      WAIT_MS_MAX,
+      () => daemon.stderr,
+    );
+    const http = /^http: (\S+)$/m.exec(daemon.stdout)?.[1] ?? '';
+    deepEqual((await ask(http, '--token-file', tokenFile, ...asked)).json(), expected);
+    daemon.signal('SIGTERM');
+    equal(await daemon.ended, 0, daemon.stderr);
+
+    await onS3(async ({ s3 }) => {
+      process.env.AWS_ACCESS_KEY_ID ??= 'test';
+      process.env.AWS_SECRET_ACCESS_KEY ??= 'test';
+      const folder = await DirectoryBlobStore.open({ disk: nodeDisk(), root: data, random: systemRandom() });
+      const clock = systemClock();
+      const bucket = await S3BlobStore.open({ bucket: 'test-bucket', prefix: 'a/job', server: s3.server, clock });
+      for (const name of await folder.list('')) await bucket.put(name, await folder.get(name));
+      await bucket.compareAndSet(headName, undefined, (await folder.read(headName))?.bytes as Uint8Array);
+      bucket.close();
+      const where = ['s3://test-bucket/a/job', '--s3-endpoint', s3.url, '--s3-region', 'us-east-1'];
+      const { json, stderr } = await ask(...where, ...asked);
+      deepEqual(json(), expected, stderr);
+    });
   });
 });
