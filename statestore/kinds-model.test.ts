@@ -2,8 +2,11 @@ import { deepEqual, equal, ok } from 'node:assert/strict';
 import { it } from 'node:test';
 import fc from 'fast-check';
 import { keyGroupRange, subtaskOfKeyGroup } from '../base/columnar/index.js';
+import { silentLogger, systemClock, systemRandom } from '../base/index.js';
+import example from './example-state-store.js';
 import type { TtlSettings } from './expiry.js';
 import { type Change, GROUPS, KEYS, KindsRun } from './kinds-run.test.support.js';
+import type { MakeStateStore } from './state-store-contract-case.js';
 
 fc.configureGlobal({ includeErrorInReport: true });
 
@@ -47,21 +50,35 @@ const change: fc.Arbitrary<Change> = fc.oneof(
   },
 );
 
-it('random changes, time, TTL switched, schemas, checkpoints, merges and rescales agree with plain maps', async () => {
+const random = fc.tuple(
+  fc.boolean(),
+  fc.integer({ min: 1, max: 4 }),
+  ttl,
+  fc.array(change, { minLength: 40, maxLength: 160 }),
+);
+
+async function agree(
+  [withOperator, parallelism, firstTtl, commands]: typeof random extends fc.Arbitrary<infer T> ? T : never,
+  makeStore?: MakeStateStore,
+): Promise<void> {
+  const run = new KindsRun(parallelism, firstTtl, withOperator, makeStore);
+  for (const command of commands) await run.apply(command);
+  await run.apply({ do: 'checkpoint', completes: true });
+  await run.apply({ do: 'restart', parallelism: 0, upgrade: 0, ttl: 'same', merge: 'none', reversed: false });
+  for (let k = 0; k < KEYS; k++) await run.apply({ do: 'read', key: k });
+}
+
+it('random changes, time, TTL switched, schemas, checkpoints, merges and rescales agree with plain maps', () =>
+  fc.assert(
+    fc.asyncProperty(random, (what) => agree(what)),
+    { numRuns: 100 },
+  ));
+
+it('the same over a store of one’s own, in an entry storage', async () => {
+  const host = { clock: systemClock(), random: systemRandom(), logger: silentLogger(), folder: '' };
+  const stores = await example.open({ ...host, chainLengthMax: Number.POSITIVE_INFINITY });
   await fc.assert(
-    fc.asyncProperty(
-      fc.boolean(),
-      fc.integer({ min: 1, max: 4 }),
-      ttl,
-      fc.array(change, { minLength: 40, maxLength: 160 }),
-      async (withOperator, parallelism, firstTtl, commands) => {
-        const run = new KindsRun(parallelism, firstTtl, withOperator);
-        for (const command of commands) await run.apply(command);
-        await run.apply({ do: 'checkpoint', completes: true });
-        await run.apply({ do: 'restart', parallelism: 0, upgrade: 0, ttl: 'same', merge: 'none', reversed: false });
-        for (let k = 0; k < KEYS; k++) await run.apply({ do: 'read', key: k });
-      },
-    ),
+    fc.asyncProperty(random, (what) => agree(what, (range) => stores.create(range))),
     { numRuns: 100 },
   );
 });

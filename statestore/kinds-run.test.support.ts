@@ -20,9 +20,11 @@ import {
   rowAs,
   VALUES,
 } from './kinds-model.test.support.js';
+import { MemoryStateStore } from './memory-state-store.js';
 import { broadcastState, OperatorStates, operatorList } from './operator-states.js';
+import type { StateStore } from './spi.js';
 import { aggregatesState, listState, mapState, reducingState, valueState } from './state-specs.js';
-import { StoreAtOnce } from './store-at-once.test.support.js';
+import type { MakeStateStore } from './state-store-contract-case.js';
 
 export const GROUPS = 16;
 export const KEYS = 4;
@@ -69,18 +71,23 @@ export type Change =
 
 /** One subtask of the operator. */
 class Owner {
-  readonly store: StoreAtOnce;
+  readonly store: StateStore;
   readonly keyed: KeyedStates;
   readonly states: ReturnType<typeof open>;
   readonly operatorStates: OperatorStates | undefined;
   readonly operator: ReturnType<typeof openOperator> | undefined;
   chain: readonly Uint8Array[];
 
-  constructor(moment: Moment, subtask: number, now: () => number, chain: readonly Uint8Array[], withOperator: boolean) {
+  constructor(
+    makeStore: MakeStateStore,
+    moment: Moment,
+    subtask: number,
+    now: () => number,
+    chain: readonly Uint8Array[],
+    withOperator: boolean,
+  ) {
     const { parallelism } = moment;
-    this.store = new StoreAtOnce(keyGroupRange(subtask, GROUPS, parallelism), {
-      chainLengthMax: Number.POSITIVE_INFINITY,
-    });
+    this.store = makeStore(keyGroupRange(subtask, GROUPS, parallelism));
     this.chain = chain;
     if (chain.length > 0) this.store.restore(chain);
     this.keyed = new KeyedStates({ store: this.store, prefix: 'n1/', key: ['utf8'], now });
@@ -111,6 +118,7 @@ function openOperator(states: OperatorStates) {
 /** The subtasks of an operator beside a model of them: every read is compared. */
 export class KindsRun {
   owners: readonly Owner[] = [];
+  readonly #makeStore: MakeStateStore;
   readonly #withOperator: boolean;
   #time = 1000;
   #moment: Moment;
@@ -119,7 +127,13 @@ export class KindsRun {
   #savedChains: readonly (readonly Uint8Array[])[];
   #checkpoint = 0;
 
-  constructor(parallelism: number, ttl: TtlSettings | undefined, withOperator: boolean) {
+  constructor(
+    parallelism: number,
+    ttl: TtlSettings | undefined,
+    withOperator: boolean,
+    makeStore: MakeStateStore = (range) => new MemoryStateStore(range, { chainLengthMax: Number.POSITIVE_INFINITY }),
+  ) {
+    this.#makeStore = makeStore;
     this.#withOperator = withOperator;
     this.#moment = {
       parallelism,
@@ -137,7 +151,7 @@ export class KindsRun {
 
   async apply(change: Change): Promise<void> {
     if (change.do === 'tick') this.#time += change.ms;
-    else if (change.do === 'checkpoint') this.#takeCheckpoint(change.completes);
+    else if (change.do === 'checkpoint') await this.#takeCheckpoint(change.completes);
     else if (change.do === 'restart') await this.#restart(change);
     else if (change.do === 'sweep') {
       const owner = change.owner % this.owners.length;
@@ -294,14 +308,15 @@ export class KindsRun {
     if (this.#withOperator) this.#moment.rules.set(name, value);
   }
 
-  #takeCheckpoint(completes: boolean): void {
+  async #takeCheckpoint(completes: boolean): Promise<void> {
     const id = ++this.#checkpoint;
-    const chains = this.owners.map(({ store, operatorStates, chain }) => {
+    const taken = this.owners.map(async ({ store, operatorStates, chain }) => {
       operatorStates?.save();
-      const { bytes, full, empty } = store.snapshotAtOnce(id);
+      const { bytes, full, empty } = await store.snapshot(id).segment;
       if (full) return [bytes];
       return empty ? chain : [...chain, bytes];
     });
+    const chains = await Promise.all(taken);
     for (const { store } of this.owners) {
       if (completes) store.completed(id);
       else store.aborted(id);
@@ -350,7 +365,7 @@ export class KindsRun {
 
   #start(chains: readonly (readonly Uint8Array[])[]): void {
     const now = () => this.#time;
-    this.owners = chains.map((chain, i) => new Owner(this.#moment, i, now, chain, this.#withOperator));
+    this.owners = chains.map((chain, i) => new Owner(this.#makeStore, this.#moment, i, now, chain, this.#withOperator));
   }
 
   #at(key: number): Owner {
