@@ -45,6 +45,11 @@ export class ByteHeap {
     return this.#freed > garbageMin && this.#freed > this.#used / 2;
   }
 
+  /** Of what is alive, with the garbage that there is on average. */
+  get usedBytes(): number {
+    return (this.#used - this.#freed) * 1.5;
+  }
+
   /** An empty heap with room for what is alive here. */
   compacted(): ByteHeap {
     const heap = new ByteHeap();

@@ -1,4 +1,5 @@
 import type { SegmentReader } from '../checkpoint/index.js';
+import type { BeneathTable } from './beneath-table.js';
 import { ByteHeap } from './byte-heap.js';
 import { EntryTable } from './entry-table.js';
 import type { FrozenRecords } from './frozen-records.js';
@@ -29,12 +30,15 @@ export class MemoryByteTable implements ByteTable, KeyedTable {
   /** Key and sub key of the entry being looked up, end to end. */
   #identity = new Uint8Array(64);
   readonly #scan: TableScan;
+  readonly #beneath: BeneathTable | undefined;
 
-  constructor(generations: Generations, range: KeyGroupRange) {
+  constructor(generations: Generations, range: KeyGroupRange, beneath?: BeneathTable) {
     this.#generations = generations;
     this.table = new EntryTable(generations, { range, doubles: 0, payloadWords: valueWords, subKeys: true });
     this.#heads = new EntryTable(new Generations(), { range, doubles: 0, payloadWords: 1 });
     this.#scan = new TableScan(this.table);
+    this.#beneath = beneath;
+    if (beneath !== undefined) this.table.trackUse();
   }
 
   get size(): number {
@@ -56,9 +60,11 @@ export class MemoryByteTable implements ByteTable, KeyedTable {
 
   put(keyGroup: number, hash: number, key: Uint8Array, sub: Uint8Array, value: Uint8Array): void {
     const { table } = this;
+    this.#beneath?.incoming();
     const length = this.#join(key, sub);
     const mixed = table.mix(hash, this.#identity, key.length, length, 0, 0);
     let id = table.find(mixed, keyGroup, this.#identity, key.length, length, 0, 0);
+    if (id === 0) id = this.#fetch(mixed, keyGroup, hash, key, sub);
     if (id > 0 && !table.isRemoved(id)) {
       // What stood there at a barrier may still be read: then the new value is put elsewhere.
       const frozen = table.touch(id) && this.#generations.isWriting;
@@ -82,10 +88,10 @@ export class MemoryByteTable implements ByteTable, KeyedTable {
     const plain = this.#find(keyGroup, hash, key, noSub);
     if (plain > 0) found.push([new Uint8Array(0), this.#valueOf(plain)]);
     const head = this.#findHead(keyGroup, hash, key);
-    if (head === 0) return found;
-    for (let id = this.#firstOf(head); id > 0; id = this.#chain[id * 2] as number) {
+    for (let id = head === 0 ? 0 : this.#firstOf(head); id > 0; id = this.#chain[id * 2] as number) {
       found.push([this.table.subOf(id), this.#valueOf(id)]);
     }
+    if (this.#beneath?.isAsked === true) this.#addBeneath(found, keyGroup, hash, key, this.#beneath);
     return found.sort((a, b) => Buffer.compare(a[0], b[0]));
   }
 
@@ -100,6 +106,25 @@ export class MemoryByteTable implements ByteTable, KeyedTable {
       const { bytes, start, split, end } = at;
       visit(table.keyGroupOf(id), table.hashOf(id), bytes.subarray(start, split), bytes.subarray(split, end), value);
     });
+  }
+
+  get isWhole(): boolean {
+    return this.#beneath?.isAsked !== true;
+  }
+
+  get usedBytes(): number {
+    return this.table.usedBytes + this.#values.usedBytes + this.#heads.usedBytes + this.#chain.byteLength;
+  }
+
+  evict(examine: number): number {
+    const evicted = this.table.choose(examine, (id) => {
+      if (this.table.hasSub(id)) this.#unlink(id);
+      const length = this.table.words[this.#payloadAt(id) + VALUE_LENGTH] as number;
+      this.table.forget(id);
+      this.#free(length);
+    });
+    if (evicted > 0 && this.#beneath !== undefined) this.#beneath.isAsked = true;
+    return evicted;
   }
 
   removeId(id: number): void {
@@ -129,8 +154,40 @@ export class MemoryByteTable implements ByteTable, KeyedTable {
   #find(keyGroup: number, hash: number, key: Uint8Array, sub: Uint8Array): number {
     const length = this.#join(key, sub);
     const mixed = this.table.mix(hash, this.#identity, key.length, length, 0, 0);
-    const id = this.table.find(mixed, keyGroup, this.#identity, key.length, length, 0, 0);
+    let id = this.table.find(mixed, keyGroup, this.#identity, key.length, length, 0, 0);
+    if (id === 0) id = this.#fetch(mixed, keyGroup, hash, key, sub);
     return id > 0 && this.table.isRemoved(id) ? 0 : id;
+  }
+
+  /** Brings an entry that is not in memory there, from beneath. @returns its id, or 0. */
+  #fetch(mixed: number, keyGroup: number, hash: number, key: Uint8Array, sub: Uint8Array): number {
+    const beneath = this.#beneath;
+    if (beneath === undefined) return 0;
+    beneath.incoming();
+    if (!beneath.isAsked || !beneath.find(keyGroup, key, sub)) return 0;
+    const length = this.#join(key, sub);
+    const id = this.table.insert(mixed, keyGroup, hash, this.#identity, key.length, length, 0, 0, true);
+    if (sub.length > 0) this.#link(id, keyGroup, hash, key);
+    this.table.words[this.#payloadAt(id) + VALUE_LENGTH] = 0;
+    this.#store(id, beneath.bytes.subarray(beneath.start, beneath.end), false);
+    return id;
+  }
+
+  /** Entries of a key that are not in memory, and not known there to be removed. They stay where they are. */
+  #addBeneath(
+    found: [Uint8Array, Uint8Array][],
+    keyGroup: number,
+    hash: number,
+    key: Uint8Array,
+    beneath: BeneathTable,
+  ): void {
+    beneath.entriesOf(keyGroup, key, (sub) => {
+      if (sub.length === 0) return;
+      const length = this.#join(key, sub);
+      const mixed = this.table.mix(hash, this.#identity, key.length, length, 0, 0);
+      if (this.table.find(mixed, keyGroup, this.#identity, key.length, length, 0, 0) > 0) return;
+      found.push([sub.slice(), beneath.bytes.slice(beneath.start, beneath.end)]);
+    });
   }
 
   #findHead(keyGroup: number, hash: number, key: Uint8Array): number {

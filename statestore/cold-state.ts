@@ -26,6 +26,8 @@ export interface ColdState {
   readonly isLocal: boolean;
   /** The state of this name; it may not exist, then nothing is found. The same object every time. */
   table(state: string): ColdTable;
+  /** All entries of a key in one state, ordered by sub key; each is valid until the next. Nothing is `AWAY` once `ready` was waited for. */
+  entriesOf(state: string, keyGroup: number, key: Uint8Array): Iterable<ColdEntry>;
   /** Resolves when `find` can answer for all states and sub keys of this key; undefined: it can already. */
   ready(keyGroup: number, key: Uint8Array): Promise<void> | undefined;
 }
@@ -36,6 +38,12 @@ export const FOUND = 1;
 /** Not on this host: wait for `ready`. */
 export const AWAY = 2;
 export type ColdAnswer = typeof ABSENT | typeof FOUND | typeof AWAY;
+
+export interface ColdEntry {
+  readonly sub: Uint8Array;
+  readonly payload: Uint8Array;
+  readonly meta: Uint8Array;
+}
 
 /** One state. What was found is in its fields, and valid until the next call of anything that reads this state. */
 export interface ColdTable {

@@ -30,13 +30,13 @@ export class EntryIndex {
     return this.cells.byteLength;
   }
 
-  /** Whether it must be made anew before one more is added. */
-  get isFull(): boolean {
-    return this.#used + 1 > this.cellCount * fullMax;
+  /** Whether it must be made anew before one more, of an id up to this one, is added. */
+  isFull(id: number): boolean {
+    return this.#used + 1 > this.cellCount * fullMax || id >>> this.idBits !== 0;
   }
 
-  /** Empties it, with room for so many and then some. */
-  clear(entries: number): void {
+  /** Empties it, with room for so many, of ids up to this one, and then some. */
+  clear(entries: number, id: number): void {
     // Where many were removed there is room enough, without the marks they left.
     if (entries < this.cellCount * (fullMax / growth)) this.cells.fill(0);
     else {
@@ -44,7 +44,7 @@ export class EntryIndex {
       this.cells = new Int32Array(this.cellCount);
     }
     this.scale = this.cellCount / wordValues;
-    this.idBits = bitsFor(this.cellCount);
+    this.idBits = bitsFor(Math.max(this.cellCount, Math.ceil(id * growth)));
     this.tagMask = -1 << this.idBits;
     this.#used = 0;
   }
@@ -80,7 +80,7 @@ export class EntryIndex {
   }
 }
 
-/** Ids are fewer than cells. */
-function bitsFor(cells: number): number {
-  return 32 - Math.clz32(cells);
+/** Of ids up to this one. */
+function bitsFor(id: number): number {
+  return 32 - Math.clz32(id);
 }

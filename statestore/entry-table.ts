@@ -27,6 +27,7 @@ import {
   recordLayout,
 } from './record-layout.js';
 import { Records } from './records.js';
+import { SecondChance } from './second-chance.js';
 import type { KeyGroupRange } from './spi.js';
 
 /** Of each removal and each snapshot: so many tombstones are looked at whether they are still needed. */
@@ -69,6 +70,8 @@ export class EntryTable implements RecordBytes {
   /** A key as words, zeroed behind its end. */
   readonly #keyWords = new Int32Array(10);
   readonly #keyWordBytes = new Uint8Array(this.#keyWords.buffer);
+  /** Where entries may be let go of. */
+  #secondChance: SecondChance | undefined;
   readonly #scratch = newLocation();
   readonly #mixDouble = new Float64Array(1);
   readonly #mixWords = new Int32Array(this.#mixDouble.buffer);
@@ -129,6 +132,13 @@ export class EntryTable implements RecordBytes {
     return this.records.byteLength + this.index.byteLength + this.#heap.capacityBytes + this.#tombstones.byteLength;
   }
 
+  /** Of what is in it: it grows no further when as much is let go of as comes in. */
+  get usedBytes(): number {
+    const { layout, records } = this;
+    const kept = records.byteLength - records.recordBytes + (this.#secondChance?.byteLength ?? 0);
+    return this.#occupied * layout.stride * 4 + kept + this.index.byteLength + this.#heap.usedBytes;
+  }
+
   /** Hash for the index: `hash`, which is the key's, with the sub key `bytes[from .. to)` and the doubles mixed in. */
   mix(hash: number, bytes: Uint8Array, from: number, to: number, first: number, second: number): number {
     let mixed = hash;
@@ -177,11 +187,15 @@ export class EntryTable implements RecordBytes {
       if (this.shape.doubles > 0 && !this.#sameDoubles(base, first, second)) continue;
       if (layout.splitAt >= 0 && words[base + layout.splitAt] !== split) continue;
       if (layout.groupAt >= 0 && words[base + layout.groupAt] !== keyGroup) continue;
+      if (this.#secondChance !== undefined) this.#secondChance.mark(id);
       return id;
     }
   }
 
-  /** Adds an entry that `find` did not find; it is live and touched, its payload whatever. @returns its id. */
+  /**
+   * Adds an entry that `find` did not find; it is live and touched, its payload whatever. `settled`: not touched, it lies beneath.
+   * @returns its id.
+   */
   insert(
     mixed: number,
     keyGroup: number,
@@ -191,19 +205,21 @@ export class EntryTable implements RecordBytes {
     length: number,
     first: number,
     second: number,
+    settled = false,
   ): number {
     const { range, doubles } = this.shape;
     assert(keyGroup >= range.first && keyGroup <= range.last, `key group ${keyGroup} is not the table's`);
     assert(!Number.isNaN(first) && !Number.isNaN(second), 'NaN cannot be part of an identity');
     if (this.limit === 1) this.records.relayout(this.#layoutFor(keyBytesFor(bytes, length), this.layout.doubles));
     if (this.layout.doubles < doubles && first !== 0) this.storeDoubles();
-    if (this.index.isFull) this.#rebuildIndex();
-    const id = this.records.take();
+    if (this.index.isFull(this.limit)) this.#rebuildIndex();
+    const id = settled ? this.records.takeSettled() : this.records.take();
     const { layout, words } = this.records;
     const base = id * layout.stride;
     const code = codeOf(layout, bytes, length);
     words[base + HASH] = hash;
-    words[base + META] = this.records.newMeta(id, identityOf(layout.groupAt < 0 ? keyGroup - range.first : 0, code));
+    const identity = identityOf(layout.groupAt < 0 ? keyGroup - range.first : 0, code);
+    words[base + META] = settled ? this.records.settledMeta(id, identity) : this.records.newMeta(id, identity);
     if (code === IN_HEAP) {
       words[base + KEY] = this.#heap.add(bytes, 0, length);
       words[base + KEY + 1] = length;
@@ -232,6 +248,7 @@ export class EntryTable implements RecordBytes {
 
   /** Marks an entry dirty; call it before each change. @returns whether it is the first one in this generation. */
   touch(id: number): boolean {
+    if (this.#secondChance !== undefined) this.#secondChance.mark(id);
     return this.records.touch(id);
   }
 
@@ -264,6 +281,22 @@ export class EntryTable implements RecordBytes {
       this.words[at] = meta | REMOVED | QUEUED;
     }
     this.#sweep(sweptPerRemoval);
+  }
+
+  /** From now on it is known which entries are used: some will be let go of. */
+  trackUse(): void {
+    this.#secondChance = new SecondChance(this.records);
+  }
+
+  /** Looks at so many entries, and calls `forget` for those to let go of, which must call this table's `forget`. @returns how many. */
+  choose(examine: number, forget: (id: number) => void): number {
+    return this.#secondChance?.run(examine, forget) ?? 0;
+  }
+
+  /** Lets go of an entry that lies beneath. */
+  forget(id: number): void {
+    this.#live--;
+    this.#release(id);
   }
 
   /** What was restored is saved. */
@@ -377,7 +410,7 @@ export class EntryTable implements RecordBytes {
       const id = this.#tombstones.shift();
       const at = id * this.layout.stride + META;
       const meta = this.words[at] as number;
-      const needed = (meta & REMOVED) !== 0 && !this.records.isSaved(id) && !this.records.isUnknown(id);
+      const needed = (meta & REMOVED) !== 0 && !this.records.isSettled(id) && !this.records.isUnknown(id);
       if (needed) {
         this.#tombstones.push(id);
         continue;
@@ -392,7 +425,7 @@ export class EntryTable implements RecordBytes {
     }
   }
 
-  /** Of a touched record. */
+  /** Of a touched record, or of one to forget. */
   #release(id: number): void {
     this.index.remove(this.#mixOf(id), id);
     const at = this.#scratch;
@@ -419,7 +452,7 @@ export class EntryTable implements RecordBytes {
   }
 
   #rebuildIndex(): void {
-    this.index.clear(this.#occupied);
+    this.index.clear(this.#occupied, this.limit);
     for (let id = 1; id < this.limit; id++) if (!this.records.isFree(id)) this.index.add(this.#mixOf(id), id);
   }
 

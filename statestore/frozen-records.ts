@@ -95,6 +95,11 @@ export class SavedRecords {
     log[GATHERED] = 0;
   }
 
+  /** Whether nothing needs to be saved any more. */
+  get isGathered(): boolean {
+    return Atomics.load(this.#frozen.log, GATHERED) !== 0;
+  }
+
   /** Before the first change of a record in its generation. @returns false when nothing needs to be saved any more. */
   save(id: number, words: Int32Array, base: number): boolean {
     const { layout, log, limit } = this.#frozen;

@@ -22,10 +22,18 @@ interface PendingSnapshot {
 export class Generations {
   /** Generation of changes made now. 0 while restoring. */
   #current = 0;
+  readonly #hasBeneath: boolean;
+  /** Completed, but what lies beneath has not gone on to it. */
+  #unsettled: { readonly checkpointId: number; readonly generation: number }[] = [];
   /** Its stamp. */
   stamp = 0;
   /** Generation of the newest completed snapshot. */
   completed = 0;
+  /**
+   * Changes up to this generation may be forgotten: they are saved, and what lies beneath the tables, if there is anything, has
+   * gone on to where they are. Below 0: nothing may.
+   */
+  settled = 0;
   /** Generation of the newest snapshot that is completed or may still be; -1 while restoring: nothing leaves a tombstone. */
   persisted = -1;
   /** Whether a delta may be made of what changes now; before the first snapshot of a chain only a full one can. */
@@ -36,6 +44,10 @@ export class Generations {
   /** Of the chain of completed segments: how many, and bytes of those after the full one. */
   #chainLength = 0;
   #deltaBytes = 0;
+
+  constructor(hasBeneath = false) {
+    this.#hasBeneath = hasBeneath;
+  }
 
   get current(): number {
     return this.#current;
@@ -64,12 +76,17 @@ export class Generations {
   restoring(): void {
     this.#advance(0);
     this.persisted = -1;
+    this.settled = -1;
   }
 
-  /** Ends restoring: what is there is saved, in a chain of this many segments (0: it must be written in full). */
-  start(chainLength: number, deltaBytes: number): void {
+  /**
+   * Ends restoring: what is there is saved, in a chain of this many segments (0: it must be written in full). `isSettled`: and what
+   * lies beneath knows it.
+   */
+  start(chainLength: number, deltaBytes: number, isSettled = true): void {
     this.#advance(1);
     this.completed = 0;
+    this.settled = isSettled ? 0 : -1;
     this.persisted = 0;
     this.listing = chainLength > 0;
     this.#chainLength = chainLength;
@@ -97,8 +114,20 @@ export class Generations {
     if (snapshot === undefined) return false;
     this.#pending.splice(0, at + 1);
     this.completed = snapshot.generation;
+    if (this.#hasBeneath) this.#unsettled.push(snapshot);
+    else this.settled = snapshot.generation;
     this.#chainLength = snapshot.full ? 1 : this.#chainLength + 1;
     this.#deltaBytes = snapshot.full ? 0 : this.#deltaBytes + snapshot.bytes;
+    return true;
+  }
+
+  /** What lies beneath has gone on to a completed checkpoint. @returns false for one that this store knows nothing of. */
+  settle(checkpointId: number): boolean {
+    const at = this.#unsettled.findIndex((completed) => completed.checkpointId === checkpointId);
+    const completed = this.#unsettled[at];
+    if (completed === undefined) return false;
+    this.settled = completed.generation;
+    this.#unsettled.splice(0, at + 1);
     return true;
   }
 

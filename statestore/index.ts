@@ -10,7 +10,7 @@ export {
 export type { Line } from './base-record.js';
 export type { BaseStores } from './base-store.js';
 export { BroadcastState, type ReadonlyBroadcastState } from './broadcast-state.js';
-export { ABSENT, AWAY, type ColdAnswer, type ColdState, type ColdTable, FOUND } from './cold-state.js';
+export { ABSENT, AWAY, type ColdAnswer, type ColdEntry, type ColdState, type ColdTable, FOUND } from './cold-state.js';
 export type { CurrentKey } from './current-key.js';
 export { describeEntry, type EntryDescription } from './describe-entry.js';
 export type { StateEntry } from './entries-of-key.js';
@@ -30,7 +30,7 @@ export { ListState } from './list-state.js';
 export { type LmdbSettings, lmdbBaseStores } from './lmdb-base-store.js';
 export { MapState } from './map-state.js';
 export { MemoryBaseStores } from './memory-base-store.js';
-export { MemoryStateStore } from './memory-state-store.js';
+export { MemoryStateStore, type MemoryStateStoreOptions } from './memory-state-store.js';
 export { OperatorList, type Redistribution } from './operator-list.js';
 export {
   type BroadcastStateSpec,

@@ -19,6 +19,8 @@ export interface KeyedTable {
   readonly payloadBytes: number;
   /** Bytes of memory. */
   readonly byteLength: number;
+  /** Whether all of its entries are in memory; undefined: always. */
+  readonly isWhole?: boolean;
   /** See `Records.freeze`. */
   freeze(full: boolean): FrozenRecords | undefined;
   /** Puts an entry and reads its payload of so many bytes. */

@@ -1,9 +1,11 @@
 import type { SegmentReader } from '../checkpoint/index.js';
 import { BatchLookup } from './batch-lookup.js';
+import type { BeneathTable } from './beneath-table.js';
 import { EntryTable } from './entry-table.js';
 import type { FrozenRecords } from './frozen-records.js';
 import type { Generations } from './generations.js';
 import type { EntryIdentity, KeyedTable } from './keyed-table.js';
+import { highHalf, lowHalf } from './ordered-double.js';
 import { newLocation } from './record-layout.js';
 import type { KeyedRows, KeyGroupRange, LaneTable, VisitLanes } from './spi.js';
 import { TableScan } from './table-scan.js';
@@ -18,13 +20,19 @@ export class MemoryLaneTable implements LaneTable, KeyedTable {
   readonly #scan: TableScan;
   /** A key that stands among others, alone. */
   #key = new Uint8Array(64);
+  readonly #beneath: BeneathTable | undefined;
+  /** A namespace as a sub key of segments. */
+  readonly #sub = new DataView(new ArrayBuffer(8));
+  readonly #subBytes = new Uint8Array(this.#sub.buffer);
 
-  constructor(generations: Generations, range: KeyGroupRange, lanes: number) {
+  constructor(generations: Generations, range: KeyGroupRange, lanes: number, beneath?: BeneathTable) {
     this.lanes = lanes;
     const shape = { range, doubles: 1, mayOmitDoubles: true, payloadWords: lanes * 2, aligned: true } as const;
     this.table = new EntryTable(generations, shape);
     this.#lookup = new BatchLookup(this.table);
     this.#scan = new TableScan(this.table);
+    this.#beneath = beneath;
+    if (beneath !== undefined) this.table.trackUse();
   }
 
   get values(): Float64Array {
@@ -67,7 +75,8 @@ export class MemoryLaneTable implements LaneTable, KeyedTable {
     const length = key.length;
     const canonical = namespace + 0;
     const mixed = this.table.mix(hash, key, length, length, canonical, 0);
-    const id = this.table.find(mixed, keyGroup, key, length, length, canonical, 0);
+    let id = this.table.find(mixed, keyGroup, key, length, length, canonical, 0);
+    if (id === 0) id = this.#fetch(mixed, keyGroup, hash, key, length, canonical);
     return id === 0 || this.table.isRemoved(id) ? -1 : this.#slotOf(id);
   }
 
@@ -91,6 +100,20 @@ export class MemoryLaneTable implements LaneTable, KeyedTable {
       const key = at.bytes.subarray(at.start, at.split);
       visit(this.#slotOf(id), table.keyGroupOf(id), table.hashOf(id), key, table.doubleOf(id, 0));
     });
+  }
+
+  get isWhole(): boolean {
+    return this.#beneath?.isAsked !== true;
+  }
+
+  get usedBytes(): number {
+    return this.table.usedBytes;
+  }
+
+  evict(examine: number): number {
+    const evicted = this.table.choose(examine, (id) => this.table.forget(id));
+    if (evicted > 0 && this.#beneath !== undefined) this.#beneath.isAsked = true;
+    return evicted;
   }
 
   removeId(id: number): void {
@@ -118,6 +141,7 @@ export class MemoryLaneTable implements LaneTable, KeyedTable {
     const canonical = namespace + 0;
     const mixed = table.mix(hash, key, length, length, canonical, 0);
     let id = table.find(mixed, keyGroup, key, length, length, canonical, 0);
+    if (id === 0) id = this.#fetch(mixed, keyGroup, hash, key, length, canonical);
     if (id > 0 && !table.isRemoved(id)) {
       this.created = false;
       table.touch(id);
@@ -138,6 +162,23 @@ export class MemoryLaneTable implements LaneTable, KeyedTable {
     for (let i = 0; i < length; i++) this.#key[i] = rows.keys[start + i] as number;
     const namespace = rows.namespaces === undefined ? 0 : (rows.namespaces[row] as number);
     return this.#upsert(rows.keyGroups[row] as number, rows.hashes[row] as number, this.#key, length, namespace);
+  }
+
+  /** Brings an entry that is not in memory there, from beneath. @returns its id, or 0. */
+  #fetch(mixed: number, keyGroup: number, hash: number, key: Uint8Array, length: number, namespace: number): number {
+    const beneath = this.#beneath;
+    if (beneath === undefined) return 0;
+    beneath.incoming();
+    if (!beneath.isAsked) return 0;
+    this.#sub.setUint32(0, highHalf(namespace));
+    this.#sub.setUint32(4, lowHalf(namespace));
+    if (!beneath.find(keyGroup, key.length === length ? key : key.subarray(0, length), this.#subBytes)) return 0;
+    const { table } = this;
+    const id = table.insert(mixed, keyGroup, hash, key, length, length, namespace, 0, true);
+    const { bytes, start } = beneath;
+    const at = this.#slotOf(id) * 8;
+    for (let i = 0; i < this.lanes * 8; i++) table.bytes[at + i] = bytes[start + i] as number;
+    return id;
   }
 
   /** Where the entry's lanes begin, in doubles. */

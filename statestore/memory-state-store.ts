@@ -1,11 +1,14 @@
 import { assert } from '../base/index.js';
 import { LoadedSegment } from '../checkpoint/index.js';
+import { BeneathTable } from './beneath-table.js';
 import { MemoryByteTable } from './byte-table.js';
+import type { ColdState } from './cold-state.js';
 import { Generations } from './generations.js';
 import type { KeyedTable, StateKind } from './keyed-table.js';
 import { MemoryLaneTable } from './lane-table.js';
+import { MemoryBudget } from './memory-budget.js';
 import { MemoryOperatorValue } from './operator-value.js';
-import { applySegment, describeStates, type StateDescription } from './segment-format.js';
+import { applySegment, describeStates, LEFT, type StateDescription } from './segment-format.js';
 import type { FrozenState, FrozenStates } from './segment-write.js';
 import type {
   ByteTable,
@@ -29,21 +32,35 @@ const deltaBytesMin = 64 * 1024;
 
 type AnyState = KeyedTable | MemoryOperatorValue;
 
-/** StateStore in the memory of one task, in typed tables over SharedArrayBuffers. */
+export interface MemoryStateStoreOptions {
+  /** Infinity where the checkpoint store compacts; then only the first segment is full. */
+  readonly chainLengthMax?: number;
+  /** Makes the segments; without one, `snapshot` does itself, at once. */
+  readonly writer?: StateWriter;
+  /** State at the checkpoint that is restored, or nothing where none is. It goes on as checkpoints complete: see `advanced`. */
+  readonly cold?: ColdState;
+  /** Of memory, with `cold`: beyond it, lanes and bytes that have not changed since are let go of. */
+  readonly memoryBytesMax?: number;
+}
+
+/**
+ * StateStore in the memory of one task, in typed tables over SharedArrayBuffers; with a `cold` state, larger than that. Then tables
+ * tell of what is in memory only in `size`, `stats` and `scan`, and once something is not, there are no more full snapshots.
+ */
 export class MemoryStateStore implements StateStore {
   readonly range: KeyGroupRange;
   readonly #states = new Map<string, AnyState>();
   /** By name, bytewise; made anew when there is one more. */
   #sorted: (readonly [string, AnyState])[] = [];
-  readonly #generations = new Generations();
+  readonly #generations: Generations;
+  readonly #cold: ColdState | undefined;
+  readonly #budget: MemoryBudget;
+  /** There were entries beneath from the start. */
+  #isLeft = false;
   readonly #chainLengthMax: number;
   readonly #writer: StateWriter;
 
-  /**
-   * `chainLengthMax`: Infinity where the checkpoint store compacts; then only the first segment is full. `writer`: makes the
-   * segments; without one, `snapshot` does itself, at once.
-   */
-  constructor(range: KeyGroupRange, options: { readonly chainLengthMax?: number; readonly writer?: StateWriter } = {}) {
+  constructor(range: KeyGroupRange, options: MemoryStateStoreOptions = {}) {
     assert(
       range.first >= 0 && range.first <= range.last && range.last <= 0xffff,
       `key groups ${range.first}..${range.last}`,
@@ -51,7 +68,10 @@ export class MemoryStateStore implements StateStore {
     this.range = range;
     this.#chainLengthMax = options.chainLengthMax ?? chainLengthMaxDefault;
     this.#writer = options.writer ?? immediateWriter;
+    this.#cold = options.cold;
+    this.#generations = new Generations(options.cold !== undefined);
     this.#generations.start(0, 0);
+    this.#budget = new MemoryBudget(options.memoryBytesMax ?? Number.POSITIVE_INFINITY, () => this.#fixedBytes());
   }
 
   laneTable(name: string, lanes: number): LaneTable {
@@ -79,7 +99,7 @@ export class MemoryStateStore implements StateStore {
 
   snapshot(checkpointId: number, options: { readonly full?: boolean } = {}): StateSnapshot {
     assert(!this.#generations.isPending(checkpointId), `checkpoint ${checkpointId} has a snapshot already`);
-    const full = options.full === true || this.#needsFull();
+    const full = this.#isWhole && (options.full === true || this.#needsFull());
     const frozen = this.#freeze(checkpointId, full);
     this.#generations.taken(checkpointId, full, frozen.finished);
     return { full, segment: this.#write(frozen) };
@@ -87,6 +107,12 @@ export class MemoryStateStore implements StateStore {
 
   completed(checkpointId: number): void {
     if (!this.#generations.complete(checkpointId)) return;
+    for (const { table } of this.#tables()) table.settle();
+  }
+
+  /** After `completed`: `cold` has gone on to that checkpoint. What has not changed since may leave the memory. */
+  advanced(checkpointId: number): void {
+    if (!this.#generations.settle(checkpointId)) return;
     for (const { table } of this.#tables()) table.settle();
   }
 
@@ -100,20 +126,23 @@ export class MemoryStateStore implements StateStore {
     generations.restoring();
     let chainLength = 0;
     let deltaBytes = 0;
-    let ownOnly = true;
-    for (const bytes of segments) {
-      const segment = new LoadedSegment(bytes);
+    const loaded = segments.map((bytes) => new LoadedSegment(bytes));
+    const ownOnly = loaded.every(
+      ({ index: { range } }) => range.first >= this.range.first && range.last <= this.range.last,
+    );
+    // Of others' segments a full one must be made, of entries that are in memory.
+    this.#isLeft = this.#cold !== undefined && ownOnly && segments.length > 0;
+    for (const [at, segment] of loaded.entries()) {
       const { full, range, states } = segment.index;
-      ownOnly &&= range.first >= this.range.first && range.last <= this.range.last;
       chainLength = full ? 1 : chainLength + 1;
-      deltaBytes = full ? 0 : deltaBytes + bytes.byteLength;
+      deltaBytes = full ? 0 : deltaBytes + (segments[at] as Uint8Array).byteLength;
       if (full) this.#clear(range);
       const tables = describeStates(states).map((state) => this.#restoreState(state));
       applySegment(segment, this.range, tables);
     }
     // After a rescale the chain also holds key groups of others, at states that their owners have since left behind. A
     // chain that begins with a full segment of our key groups alone can always be restored together with those of others.
-    generations.start(ownOnly ? chainLength : 0, deltaBytes);
+    generations.start(ownOnly ? chainLength : 0, deltaBytes, ownOnly);
     for (const { table } of this.#tables()) table.restored();
   }
 
@@ -130,6 +159,20 @@ export class MemoryStateStore implements StateStore {
       dirtyEntries += state.table.changes;
     }
     return { entries, bytes, memoryBytes, dirtyEntries };
+  }
+
+  /** Whether all there is is in memory. */
+  get #isWhole(): boolean {
+    return !this.#isLeft && this.#tables().every((table) => table.isWhole !== false);
+  }
+
+  /** Of what is never let go of. */
+  #fixedBytes(): number {
+    let bytes = 0;
+    for (const state of this.#states.values()) {
+      if (state.kind === 'timers' || state.kind === 'operator') bytes += state.byteLength;
+    }
+    return bytes;
   }
 
   #needsFull(): boolean {
@@ -180,12 +223,12 @@ export class MemoryStateStore implements StateStore {
     }
   }
 
-  #restoreState(entry: StateDescription): KeyedTable | undefined {
+  #restoreState(entry: StateDescription): KeyedTable | typeof LEFT | undefined {
     if (entry.schemaVersion !== 1) {
       throw stateIncompatible(entry.name, `has schema version ${entry.schemaVersion}, the job reads version 1`);
     }
     const state = this.#state(entry.name, entry.kind, entry.lanes);
-    if (state.kind !== 'operator') return state;
+    if (state.kind !== 'operator') return this.#isLeft && state.kind !== 'timers' ? LEFT : state;
     if (entry.operatorValue !== undefined) state.restore(entry.operatorValue);
     return undefined;
   }
@@ -194,7 +237,7 @@ export class MemoryStateStore implements StateStore {
     let state = this.#states.get(name);
     if (state === undefined) {
       assert(Buffer.byteLength(name) <= 0xffff, 'the name of a state is too long');
-      state = newState(kind, lanes, this.#generations, this.range);
+      state = this.#newState(name, kind, lanes);
       this.#states.set(name, state);
     }
     if (state.kind !== kind) throw stateIncompatible(name, `is of kind ${state.kind}, not ${kind}`);
@@ -203,11 +246,19 @@ export class MemoryStateStore implements StateStore {
     }
     return state;
   }
-}
 
-function newState(kind: StateKind, lanes: number, generations: Generations, range: KeyGroupRange): AnyState {
-  if (kind === 'lanes') return new MemoryLaneTable(generations, range, lanes);
-  if (kind === 'bytes') return new MemoryByteTable(generations, range);
-  if (kind === 'timers') return new MemoryTimerQueue(generations, range);
-  return new MemoryOperatorValue(generations);
+  #newState(name: string, kind: StateKind, lanes: number): AnyState {
+    const generations = this.#generations;
+    if (kind === 'operator') return new MemoryOperatorValue(generations);
+    if (kind === 'timers') return new MemoryTimerQueue(generations, this.range);
+    const cold = this.#cold;
+    const parts = { cold, budget: this.#budget, isAsked: this.#isLeft };
+    const beneath = cold && new BeneathTable({ ...parts, cold }, { name, kind, lanes });
+    const table =
+      kind === 'lanes'
+        ? new MemoryLaneTable(generations, this.range, lanes, beneath)
+        : new MemoryByteTable(generations, this.range, beneath);
+    this.#budget.add(table);
+    return table;
+  }
 }

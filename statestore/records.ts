@@ -1,11 +1,11 @@
 import { ChangeLists } from './change-lists.js';
+import { FreeRecords } from './free-records.js';
 import { type FrozenRecords, SavedRecords } from './frozen-records.js';
 import type { Generations } from './generations.js';
 import { GrowingBuffer } from './growing-buffer.js';
 import {
   depthIn,
   FREE,
-  KEY,
   META,
   OLD,
   QUEUED,
@@ -43,7 +43,7 @@ export class Records {
   limit = 1;
   readonly #generations: Generations;
   #memory = new GrowingBuffer();
-  #firstFree = 0;
+  readonly #free = new FreeRecords();
   readonly #lists = new ChangeLists();
   /** For snapshots whose writers have not copied all they need. */
   #saving: SavedRecords[] = [];
@@ -65,6 +65,11 @@ export class Records {
     return this.#memory.byteLength + this.#lists.byteLength + this.#log.byteLength;
   }
 
+  /** Of these, in records, in use or not. */
+  get recordBytes(): number {
+    return this.#memory.byteLength;
+  }
+
   /** At most so many changes are not saved. */
   get changes(): number {
     return this.#lists.count;
@@ -83,9 +88,8 @@ export class Records {
 
   /** A record for a new entry: touched, its meta word still to be written (`newMeta`). */
   take(): number {
-    const id = this.#firstFree;
+    const id = this.#free.take(this.words, this.layout);
     if (id !== 0) {
-      this.#firstFree = this.words[id * this.layout.stride + KEY] as number;
       this.touch(id);
       return id;
     }
@@ -97,19 +101,37 @@ export class Records {
     return next;
   }
 
+  /**
+   * A record for an entry as it lies beneath; its meta word is still to be written (`settledMeta`). Not one that a writer may
+   * be about to copy: what it holds belongs to no snapshot.
+   */
+  takeSettled(): number {
+    const id = this.isSaving ? 0 : this.#free.takeSettled(this.words, this.layout);
+    if (id !== 0) return id;
+    const next = this.limit;
+    this.#reserve(next + 1);
+    this.limit = next + 1;
+    return next;
+  }
+
+  /** Meta word of an entry that was born and changed long ago. */
+  settledMeta(id: number, identity: number): number {
+    const queued = (this.words[id * this.layout.stride + META] as number) & QUEUED;
+    return identity | queued | stampBits(this.#generations.settled & STAMP_MASK, OLD);
+  }
+
   /** Meta word of an entry born now. */
   newMeta(id: number, identity: number): number {
     const queued = (this.words[id * this.layout.stride + META] as number) & QUEUED;
     return identity | queued | stampBits(this.#generations.stamp, 0);
   }
 
-  /** Gives a record back that was touched. */
+  /** Gives a record back: a touched one, or, when nothing is being saved, one that can be forgotten. */
   release(id: number): void {
     const base = id * this.layout.stride;
     const meta = this.words[base + META] as number;
     this.words[base + META] = (meta & ~UNSTAMPED) | (meta & QUEUED) | FREE;
-    this.words[base + KEY] = this.#firstFree;
-    this.#firstFree = id;
+    this.#free.give(id, this.isSettled(id), this.words, this.layout);
   }
 
   /** Whether no segment that counts, or may still count, holds the entry. */
@@ -119,9 +141,20 @@ export class Records {
     return depth !== OLD && this.#generationOf(meta) - depth > this.#generations.persisted;
   }
 
-  /** Whether the entry's last change is saved. */
-  isSaved(id: number): boolean {
-    return this.#generationOf(this.words[id * this.layout.stride + META] as number) <= this.#generations.completed;
+  /** Whether the entry's last change is saved, and known to what lies beneath. */
+  isSettled(id: number): boolean {
+    return this.#generationOf(this.words[id * this.layout.stride + META] as number) <= this.#generations.settled;
+  }
+
+  /** Whether an entry lies beneath as it is here. */
+  isForgettable(id: number): boolean {
+    return this.isLive(id) && this.isSettled(id);
+  }
+
+  /** Whether a writer may still copy records as they were at a barrier. */
+  get isSaving(): boolean {
+    if (this.#saving.length > 0) this.#saving = this.#saving.filter((saved) => !saved.isGathered);
+    return this.#saving.length > 0;
   }
 
   isFree(id: number): boolean {
@@ -164,6 +197,7 @@ export class Records {
 
   /** Forgets lists of what is saved. */
   forget(): void {
+    this.#free.settle(this.#generations.settled, this.#generations.current, this.words, this.layout);
     this.#lists.forget(this.#generations.completed, !this.#generations.isWriting);
   }
 
@@ -246,18 +280,19 @@ export class Records {
   #renew(): void {
     const generations = this.#generations;
     if (generations.isWriting || this.limit === 1) return;
-    const { current, completed } = generations;
+    const { current, completed, settled } = generations;
     const passed = Math.min(renewEvery, current - this.#renewed);
     this.#renewed = current;
-    const tellable = current - completed < completedAgeMax;
+    const tellable = current - settled < completedAgeMax;
     for (let left = Math.ceil((this.limit * passed) / renewEvery); left > 0; left--) {
       if (this.#renewNext >= this.limit) this.#renewNext = 1;
       const at = this.#renewNext++ * this.layout.stride + META;
       const meta = this.words[at] as number;
       if (generations.age(meta >>> STAMP_SHIFT) <= renewEvery) continue;
-      const saved = tellable && this.#generationOf(meta) <= completed;
-      this.words[at] = (meta & UNSTAMPED) | stampBits((saved ? completed : current) & STAMP_MASK, OLD);
-      if (!saved) this.#lists.addAll();
+      const generation = this.#generationOf(meta);
+      const renewed = !tellable || generation > completed ? current : generation > settled ? completed : settled;
+      this.words[at] = (meta & UNSTAMPED) | stampBits(renewed & STAMP_MASK, OLD);
+      if (renewed === current) this.#lists.addAll();
     }
   }
 }

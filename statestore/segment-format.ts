@@ -43,11 +43,14 @@ export function describeStates(states: readonly SegmentState[]): StateDescriptio
   });
 }
 
+/** Of a state whose entries are left where they are. */
+export const LEFT = 'left';
+
 /** Applies a segment's entries of these key groups to tables, which stand at the states' positions (undefined: none). */
 export function applySegment(
   segment: LoadedSegment,
   range: KeyGroupRange,
-  tables: readonly (KeyedTable | undefined)[],
+  tables: readonly (KeyedTable | typeof LEFT | undefined)[],
 ): void {
   const cursor = new SegmentCursor();
   const empty = new Uint8Array(0);
@@ -60,6 +63,7 @@ export function applySegment(
     while (cursor.next()) {
       if (cursor.keyGroup < range.first || cursor.keyGroup > range.last) continue;
       const table = tables[cursor.state];
+      if (table === LEFT) continue;
       if (table === undefined) throw segmentCorrupt('an entry belongs to no state');
       const { doubles, subKeys } = table.table.shape;
       identity.keyGroup = cursor.keyGroup;

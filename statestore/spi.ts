@@ -73,8 +73,8 @@ export interface StateSegment {
 
 /**
  * Table with (key group, key, namespace) -> `lanes` float64. A *slot* is where an entry's lanes are. It stays valid until the
- * next `upsert` or `remove`, and its lanes may be changed until the next snapshot: later, `touch` it first. `namespace` is a
- * float64, e.g. a window's start.
+ * next `find`, `upsert` or `remove`, and its lanes may be changed until the next snapshot: later, `touch` it first. `namespace` is
+ * a float64, e.g. a window's start.
  */
 export interface LaneTable {
   readonly lanes: number;
