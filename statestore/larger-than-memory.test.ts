@@ -319,14 +319,15 @@ it('what is used stays, what is not goes', () => {
   store.completed(1);
   cold.advance([bytes]);
   store.advanced(1);
+  let fetched = 0;
   for (let n = 0; n < 20_000; n++) {
+    const before = cold.found;
     lanes.find(...key(n % 100));
+    fetched += cold.found - before;
     lanes.find(...key(100 + (n % 1900)));
     lanes.find(...key(10_000 + n));
   }
-  const looks = cold.looks;
-  for (let n = 0; n < 100; n++) ok(lanes.find(...key(n)) >= 0);
-  equal(cold.looks, looks, 'none of those that are in use was let go of');
+  ok(fetched <= 100, `what is in use was let go of ${fetched} times`);
   ok(lanes.size < 1800, `${lanes.size} in memory`);
 });
 
