@@ -1,4 +1,14 @@
-import { doubleAt, keyGroupAt, locateKey, newLocation, type RecordBytes } from './record-layout.js';
+import {
+  codeIn,
+  doubleAt,
+  isTaggedCode,
+  KEY,
+  keyGroupAt,
+  locateKey,
+  META,
+  newLocation,
+  type RecordBytes,
+} from './record-layout.js';
 
 /** 32 bits of key and 21 of position fill the 53 exact bits of a double. */
 const packedMax = 2 ** 21;
@@ -54,18 +64,9 @@ function orderGroup(records: RecordBytes, order: Int32Array, compare: (a: number
     order.sort(compare);
     return;
   }
-  const { stride } = records.layout;
-  const prefix = commonPrefix(records, order);
-  const at = newLocation();
   const packed = new Float64Array(order.length);
-  for (let i = 0; i < order.length; i++) {
-    locateKey(records, (order[i] as number) * stride, at);
-    let word = 0;
-    for (let b = at.start + prefix; b < at.start + prefix + 4; b++) {
-      word = word * 256 + (b < at.split ? (at.bytes[b] as number) : 0);
-    }
-    packed[i] = word * packedMax + i;
-  }
+  if (differInLastWord(records, order)) packLastWord(records, order, packed);
+  else packPrefixed(records, order, packed);
   packed.sort();
   const old = order.slice();
   for (let i = 0; i < order.length; i++) order[i] = old[(packed[i] as number) % packedMax] as number;
@@ -77,6 +78,42 @@ function orderGroup(records: RecordBytes, order: Int32Array, compare: (a: number
     if (same) continue;
     if (i - run > 1) order.subarray(run, i).sort(compare);
     run = i;
+  }
+}
+
+/** Whether keys are eight bytes in the record, behind the same tag if there is one, and alike in the first four: small numbers. */
+function differInLastWord({ layout, words }: RecordBytes, order: Int32Array): boolean {
+  const { stride } = layout;
+  const first = (order[0] as number) * stride;
+  const code = codeIn(words[first + META] as number);
+  if (layout.splitAt >= 0 || (code !== 8 && !isTaggedCode(code))) return false;
+  for (const position of order) {
+    const base = position * stride;
+    if (words[base + KEY] !== words[first + KEY] || codeIn(words[base + META] as number) !== code) return false;
+  }
+  return true;
+}
+
+function packLastWord({ layout, words }: RecordBytes, order: Int32Array, packed: Float64Array): void {
+  for (let i = 0; i < order.length; i++) {
+    const word = words[(order[i] as number) * layout.stride + KEY + 1] as number;
+    const swapped = ((word & 0xff) << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24);
+    packed[i] = (swapped >>> 0) * packedMax + i;
+  }
+}
+
+/** The four bytes behind what all keys begin with. */
+function packPrefixed(records: RecordBytes, order: Int32Array, packed: Float64Array): void {
+  const { stride } = records.layout;
+  const prefix = commonPrefix(records, order);
+  const at = newLocation();
+  for (let i = 0; i < order.length; i++) {
+    locateKey(records, (order[i] as number) * stride, at);
+    let word = 0;
+    for (let b = at.start + prefix; b < at.start + prefix + 4; b++) {
+      word = word * 256 + (b < at.split ? (at.bytes[b] as number) : 0);
+    }
+    packed[i] = word * packedMax + i;
   }
 }
 

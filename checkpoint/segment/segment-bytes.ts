@@ -88,7 +88,7 @@ export class SegmentWriter {
   }
 
   #room(needed: number): void {
-    if (this.#length + needed <= this.#bytes.byteLength) return;
+    if (this.#length + needed <= this.#bytes.length) return;
     const grown = new Uint8Array(Math.max(this.#bytes.byteLength * 2, this.#length + needed));
     grown.set(this.written());
     this.#bytes = grown;
