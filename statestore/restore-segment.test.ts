@@ -41,6 +41,7 @@ for (const folded of [false, true]) {
       }
       store.timers('n2/timers').remove(10, 3, 7, bytes('key 3'), 1);
       store.operatorValue('n1/position').set(bytes(`position ${checkpoint}`));
+      if (checkpoint === 1) store.operatorValue('n1/table').set(bytes('as it was at first'));
       if (checkpoint === 2) removed.remove();
       const segment = (await store.snapshot(checkpoint).segment).bytes;
       operatorStates.push(...operatorStatesOf(new LoadedSegment(segment).index.states));
@@ -65,7 +66,8 @@ for (const folded of [false, true]) {
       deepEqual(found, expected);
       equal(found?.length, name === 'n2/timers' ? 23 : 24);
     }
-    deepEqual(restored.operatorNames(), ['n1/position']);
+    deepEqual(restored.operatorNames(), ['n1/position', 'n1/table']);
+    deepEqual(restored.operatorValue('n1/table').get(), bytes('as it was at first'));
     deepEqual(restored.operatorValue('n1/position').get(), store.operatorValue('n1/position').get());
     equal(restored.byteTable('n2/values').size, 0);
     equal(view.table('n2/values').find(5, bytes('key 5'), none), FOUND);

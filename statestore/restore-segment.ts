@@ -19,8 +19,9 @@ export async function restoreSegment(view: StateView, operatorStates: readonly S
     if (state?.kind === 'timers') timers.push(name);
   }
   for (const state of operatorStates) {
-    // None: it was removed.
-    if (state.value === undefined) states.delete(state.name);
+    // Nothing is said of it: it has not changed. No bytes: it was removed.
+    if (state.value === undefined) continue;
+    if (state.value.length === 0) states.delete(state.name);
     else states.set(state.name, state);
   }
   const sorted = [...states.values()].sort((a, b) => Buffer.compare(Buffer.from(a.name), Buffer.from(b.name)));

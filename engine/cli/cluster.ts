@@ -43,6 +43,8 @@ export interface ClusterSurroundings {
   readonly control: ProcessControl;
 }
 
+const STATE_MEMORY_BYTES = 256 * 2 ** 20;
+
 export interface ClusterOptions {
   readonly folders: Pick<RunFolders, 'runId' | 'path' | 'memory' | 'socket'>;
   readonly checkpoints: CheckpointLocation;
@@ -51,6 +53,10 @@ export interface ClusterOptions {
   readonly shuffle: ShuffleKind;
   /** `memory` by default. */
   readonly stateStore?: StateStoreKind;
+  /** Of one task, with `tiered`. Default 256 MiB. */
+  readonly stateMemoryBytes?: number | undefined;
+  /** Where the daemon keeps state of completed checkpoints, with `tiered`; a folder of the run by default. */
+  readonly hostStateFolder?: string | undefined;
   readonly job: JobArtefact;
   /** Where the daemon serves its front door, for clients with this token (hex); none without. */
   readonly http?: { readonly host: string; readonly port: number; readonly token: string } | undefined;
@@ -134,6 +140,9 @@ export class Cluster {
       runFolders: [options.folders.path, ...(options.folders.memory === undefined ? [] : [options.folders.memory])],
       errorFile: join(options.folders.path, 'daemon.error'),
       spillFolders: [join(options.folders.path, 'spill')],
+      ...(options.stateStore === 'tiered'
+        ? { stateFolder: options.hostStateFolder ?? join(options.folders.path, 'host-state') }
+        : {}),
       http: http && { host: http.host, port: http.port },
       logLevel: options.logLevel,
     };
@@ -237,6 +246,7 @@ export class Cluster {
       shuffle,
       memoryFolder: folders.memory,
       stateStore,
+      stateMemoryBytes: this.#options.stateMemoryBytes ?? STATE_MEMORY_BYTES,
       stateFolder: join(folders.path, 'state'),
       heartbeatMs: HEARTBEAT_MS,
       logLevel: this.#options.logLevel,

@@ -68,6 +68,7 @@ export class FlightsDemo {
       slots: flags.slots,
       shuffle: flags.shuffle,
       stateStore: flags.stateStore,
+      stateMemoryBytes: flags.stateMemoryBytes,
       stateDir: flags.stateDir === undefined ? undefined : resolve(flags.stateDir),
       checkpointPlace: checkpointPlace(flags),
       // Its output is in a temporary folder, so there is nothing to go on with.

@@ -1,4 +1,5 @@
 import {
+  bootId,
   type Logger,
   nodeDisk,
   type ProcessControl,
@@ -10,7 +11,7 @@ import {
 } from '../../base/index.js';
 import { nodeNetwork } from '../../base/rpc/index.js';
 import { builtInShuffle } from '../../shuffle/index.js';
-import { Daemon, type DaemonSettings, spillOptions } from '../daemon/index.js';
+import { Daemon, type DaemonSettings, openState, spillOptions } from '../daemon/index.js';
 import { Worker, type WorkerSettings } from '../runtime/index.js';
 
 /**
@@ -35,6 +36,7 @@ export function inProcessControl(logger: Logger): ProcessControl {
         const daemon = await Daemon.open({
           ...surroundings,
           settings: ofDaemon,
+          state: openState(ofDaemon, bootId(), surroundings.logger),
           network,
           shuffle: builtInShuffle({ memory, ...spill }),
         });

@@ -43,6 +43,7 @@ export interface JobRunOptions {
   readonly slots: number;
   readonly shuffle: ShuffleKind;
   readonly stateStore: StateStoreKind;
+  readonly stateMemoryBytes?: number | undefined;
   /** Undefined: a folder of the run's own, gone with it. */
   readonly stateDir: string | undefined;
   /** Instead of the state directory's folder. */
@@ -223,6 +224,8 @@ export class JobRun {
         slots: options.slots,
         shuffle: unmappable === undefined ? options.shuffle : 'wire',
         stateStore: options.stateStore,
+        stateMemoryBytes: options.stateMemoryBytes,
+        hostStateFolder: state?.hostState,
         job: planned.artefact,
         http: door,
         logger,

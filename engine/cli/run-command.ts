@@ -101,7 +101,8 @@ class JobCommand {
   }
 
   #start(): Promise<JobRun> {
-    const { param, workers, slots, shuffle, stateStore, checkpointIntervalMs, shmDir, logLevel } = this.#flags;
+    const { param, workers, slots, shuffle, stateStore, stateMemoryBytes, checkpointIntervalMs, shmDir, logLevel } =
+      this.#flags;
     return JobRun.start({
       jobFile: this.#file,
       params: param,
@@ -109,6 +110,7 @@ class JobCommand {
       slots,
       shuffle,
       stateStore,
+      stateMemoryBytes,
       stateDir: this.#stateDir,
       checkpointPlace: checkpointPlace(this.#flags),
       fallback: this.#flags.fallback === true,

@@ -14,6 +14,7 @@ export interface ClusterFlags extends FrontDoorFlags {
   readonly slots: number;
   readonly shuffle: ShuffleKind;
   readonly stateStore: StateStoreKind;
+  readonly stateMemoryBytes?: number;
   readonly stateDir?: string;
   readonly checkpointStore?: string;
   readonly s3Endpoint?: string;
@@ -37,9 +38,14 @@ export function addClusterOptions(command: Command): Command {
     )
     .option(
       '--state-store <kind>',
-      'what tasks keep state in: tables in memory (memory), a file each, slow (lmdb), or a module: ./my-store.js or a package',
-      kindOrModule(['memory', 'lmdb']),
+      'what tasks keep state in: tables in memory (memory), what fits into memory and the rest on disk (tiered), a file each, slow (lmdb), or a module: ./my-store.js or a package',
+      kindOrModule(['memory', 'tiered', 'lmdb']),
       'memory',
+    )
+    .option(
+      '--state-memory-bytes <n>',
+      'memory for the state of one task, with --state-store tiered (default: 256 MiB)',
+      wholeNumber(65_536, Number.MAX_SAFE_INTEGER),
     )
     .option(
       '--state-dir <dir>',

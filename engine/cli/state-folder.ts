@@ -24,12 +24,15 @@ export class StateFolder {
   readonly path: string;
   readonly checkpoints: string;
   readonly artefacts: string;
+  /** What the daemon keeps there of completed checkpoints, so that tasks need not fetch them; a cache. */
+  readonly hostState: string;
   #unlock: () => void = () => {};
 
   private constructor(path: string) {
     this.path = path;
     this.checkpoints = join(path, 'checkpoints');
     this.artefacts = join(path, 'artefacts');
+    this.hostState = join(path, 'host-state');
   }
 
   /**

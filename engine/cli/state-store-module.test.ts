@@ -97,7 +97,7 @@ describe('a state store that is chosen by name', () => {
 
   it('that is none is refused in one line, with exit code 2', async () => {
     const bad: [store: string, line: RegExp][] = [
-      ['./not-there.js', /'\.\/not-there\.js' is invalid\. .*memory, lmdb, or a module: there is no file /],
+      ['./not-there.js', /'\.\/not-there\.js' is invalid\. .*memory, tiered, lmdb, or a module: there is no file /],
       [
         write('throws.mjs', "throw new Error('of its own\\nand more');\n"),
         /throws\.mjs is no state store: .*cannot be loaded: of its own \[/,

@@ -2,6 +2,7 @@ import type { MessagePort } from 'node:worker_threads';
 import {
   type Logger,
   MillraceError,
+  nodeByteFiles,
   nodeDisk,
   remoteMappedMemory,
   remoteSharedArrayMemory,
@@ -12,12 +13,14 @@ import {
 } from '../../base/index.js';
 import { connectPeer, nodeNetwork, type RpcPeer } from '../../base/rpc/index.js';
 import type { ShuffleClientEnd } from '../../shuffle/index.js';
-import { PortWriter } from '../../statestore/index.js';
+import { lmdbBaseStores, PortWriter } from '../../statestore/index.js';
 import { loadJob } from './job-loader.js';
+import { openOnLocalState } from './local-state.js';
 import { loadShuffle } from './shuffle-kind.js';
 import { SHUFFLE_SETTINGS } from './shuffle-settings.js';
 import { Slot } from './slot.js';
 import { loadStateStore } from './state-store-kind.js';
+import type { TaskEnvironment } from './task-environment.js';
 import type { SlotSettings } from './worker-settings.js';
 
 /**
@@ -77,6 +80,7 @@ async function runSlot(
     daemon,
     shuffle: (await openShuffle(settings, daemon, port, logger)).environment,
     createState: (range) => stores.create(range),
+    ...(settings.stateStore === 'tiered' ? { openState: stateOpener(settings, daemon, writer, logger) } : {}),
   });
   const writerLost = await Promise.race([slot.run().then(() => false), writer.closed.then(() => true)]);
   if (writerLost)
@@ -84,6 +88,19 @@ async function runSlot(
   await stores.close?.();
   daemon.close();
   writer.close();
+}
+
+/** Of tasks whose state is larger than memory: what the host has is read where it is. */
+function stateOpener(
+  settings: SlotSettings,
+  daemon: RpcPeer,
+  writer: PortWriter,
+  logger: Logger,
+): NonNullable<TaskEnvironment['openState']> {
+  const local = { daemon, bases: lmdbBaseStores(), files: nodeByteFiles(), logger };
+  const { stateMemoryBytes: memoryBytesMax } = settings;
+  const store = { chainLengthMax: Number.POSITIVE_INFINITY, writer, memoryBytesMax };
+  return (operator, range, segments) => openOnLocalState(operator, range, segments, local, store);
 }
 
 async function openShuffle(

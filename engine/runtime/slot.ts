@@ -26,6 +26,8 @@ export interface SlotOptions {
   readonly daemon: RpcPeer;
   readonly shuffle: ShuffleEnvironment;
   createState(range: KeyGroupRange): StateStore;
+  /** See `TaskEnvironment`. */
+  readonly openState?: TaskEnvironment['openState'];
 }
 
 /**
@@ -41,7 +43,7 @@ export class Slot {
 
   constructor(options: SlotOptions) {
     this.#options = options;
-    const { scheduler, shuffle, graph, clock, disk, logger, runId } = options;
+    const { scheduler, shuffle, graph, clock, disk, logger, runId, openState } = options;
     this.#environment = {
       graph,
       clock,
@@ -51,6 +53,7 @@ export class Slot {
       runId,
       segments: segmentClient(options.daemon),
       createState: options.createState,
+      ...(openState === undefined ? {} : { openState }),
       report: (event) => scheduler.notify(SERVICE.taskEvent, encodeTaskEvent(event)),
     };
     scheduler.serve(SERVICE.deploy, (body) => {

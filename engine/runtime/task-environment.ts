@@ -16,7 +16,17 @@ export interface TaskEnvironment {
   /** Unique per run of the job; names uncommitted output together with task and attempt. */
   readonly runId: string;
   createState(range: KeyGroupRange): StateStore;
+  /** State of an operator that stands on what this host has, restored; undefined when that is not what the task starts from. */
+  openState?(operator: string, range: KeyGroupRange, segments: readonly SegmentRef[]): Promise<OpenedState | undefined>;
   report(event: TaskEvent): void;
+}
+
+/** A store, and what is to be told of it besides. */
+export interface OpenedState {
+  readonly state: StateStore;
+  /** After the store was told. Never rejects. */
+  completed(checkpoint: number): Promise<void>;
+  close(): Promise<void>;
 }
 
 /** The daemon's segment home, as a task sees it. */

@@ -38,11 +38,19 @@ export async function openTask(
   counters: TaskCounters,
   wake: () => void,
 ): Promise<TaskParts> {
-  const state = environment.createState(keyGroupRange(deployment.subtask, KEY_GROUPS, vertex.parallelism));
+  const range = keyGroupRange(deployment.subtask, KEY_GROUPS, vertex.parallelism);
+  const segments = deployment.restore?.segments ?? [];
+  const local = await environment.openState?.(`v${vertex.id}`, range, segments);
+  const state = local?.state ?? environment.createState(range);
   try {
-    return await openParts(vertex, deployment, environment, counters, wake, state);
+    if (local === undefined && segments.length > 0) {
+      state.restore(await Promise.all(segments.map((ref) => environment.segments.fetch(ref))));
+    }
+    const parts = await openParts(vertex, deployment, environment, counters, wake, state);
+    return { ...parts, local };
   } catch (thrown) {
     await state.close?.();
+    await local?.close();
     throw thrown;
   }
 }
@@ -54,9 +62,7 @@ async function openParts(
   counters: TaskCounters,
   wake: () => void,
   state: StateStore,
-): Promise<TaskParts> {
-  const refs = deployment.restore?.segments ?? [];
-  if (refs.length > 0) state.restore(await Promise.all(refs.map((ref) => environment.segments.fetch(ref))));
+): Promise<Omit<TaskParts, 'local'>> {
   const last = vertex.nodes.at(-1) as StreamNode;
   const finished = deployment.restore?.finished === true;
   const writer = await environment.shuffle.openWriter({

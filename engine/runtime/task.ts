@@ -217,6 +217,7 @@ export class Task {
         return;
       case 'completed':
         parts.state.completed(command.checkpoint);
+        parts.local?.completed(command.checkpoint).catch((error) => this.#fail(error));
         this.#commit(parts, command.checkpoint, command.finished);
         return;
       case 'cancel':
@@ -363,8 +364,8 @@ export class Task {
   async #close(): Promise<void> {
     const parts = this.#parts;
     if (parts === undefined) return;
-    const { inputs, outputs, source, sink, state } = parts;
-    const closing = [inputs?.close(), outputs.close(), source?.close(), sink?.close(), state.close?.()];
+    const { inputs, outputs, source, sink, state, local } = parts;
+    const closing = [inputs?.close(), outputs.close(), source?.close(), sink?.close(), state.close?.(), local?.close()];
     for (const result of await Promise.allSettled(closing)) {
       if (result.status === 'rejected')
         this.#environment.logger.debug({ error: String(result.reason) }, 'closing a task');

@@ -19,6 +19,8 @@ export interface WorkerSettings {
   /** Memory-backed folder of the run's regions (mapped only). */
   readonly memoryFolder: string | undefined;
   readonly stateStore: StateStoreKind;
+  /** Of one task, with `tiered`: what does not fit stays on the host. */
+  readonly stateMemoryBytes: number;
   /** For files of state stores; gone with the run. */
   readonly stateFolder: string;
   readonly heartbeatMs: number;
