@@ -116,7 +116,8 @@ describe('entry table', () => {
     const number = fc.uint8Array({ minLength: 4, maxLength: 4 }).map((low) => Uint8Array.of(0, 0, 0, 7, ...low));
     const rowsOf = (tails: fc.Arbitrary<Uint8Array>) =>
       fc.array(fc.tuple(fc.nat(1), tails, fc.constantFrom(0, -1, 2, Number.NEGATIVE_INFINITY)), { minLength: 80 });
-    const rows = fc.oneof(rowsOf(tail), rowsOf(number), rowsOf(fc.oneof(tail, number)));
+    const tagged = fc.tuple(fc.nat(3), number).map(([tag, bytes]) => Uint8Array.of(tag, ...bytes));
+    const rows = fc.oneof(rowsOf(tail), rowsOf(number), rowsOf(tagged), rowsOf(fc.oneof(tail, number, tagged)));
     fc.assert(
       fc.property(rows, fc.constantFrom('', '\t', 'a common prefix'), (script, prefix) => {
         const table = new EntryTable(started(), { range: narrow, doubles: 1, payloadWords: 0 });
