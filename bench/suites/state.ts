@@ -12,6 +12,7 @@ import {
   type UserBatch,
   userBatches,
 } from './state-counters.js';
+import { largerThanMemory } from './state-larger.js';
 import { memory } from './state-memory.js';
 
 interface Counter {
@@ -25,6 +26,7 @@ export const state: Suite = {
     await restores(context);
     await memory(context);
     await barriers(context);
+    await largerThanMemory(context);
     await coldState(context);
   },
 };

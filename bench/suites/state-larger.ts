@@ -1,0 +1,213 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { open } from 'lmdb';
+import {
+  bootId,
+  nodeByteFiles,
+  nodeDisk,
+  type Random,
+  seededRandom,
+  silentLogger,
+  systemClock,
+  systemRandom,
+} from '../../base/index.js';
+import { lmdbBaseStores, MemoryStateStore, restoreSegment, StateFolder, StateView } from '../../statestore/index.js';
+import { measure, type SuiteContext, size } from '../harness.js';
+import type { Goal } from '../row.js';
+import { ALL, BATCH_ROWS, Counting, filledStore, randomBatches } from './state-counters.js';
+
+const ZIPF = 0.99;
+/** Rows between two checkpoints: changed counters stay in memory as long. */
+const CHECKPOINT_BATCHES = 64;
+
+/** Counters of which a part has room in memory: read, incremented, written, key by key. */
+export async function largerThanMemory(context: SuiteContext): Promise<void> {
+  const keys = size(context, 2_000_000, 20_000);
+  const root = join(context.folder, 'larger');
+  const bare = bareCounters(join(context.folder, 'larger-lmdb'), keys);
+  const host = await CountersOnHost.filled(root, keys);
+  const zipf: Goal = { of: 'ratio', reach: 3, aim: 10 };
+  const uniform: Goal = { of: 'value', reach: 100_000, aim: 300_000 };
+  for (const [name, times, goal, random] of [
+    ['state.cold', 4, zipf, zipfRandom(keys)],
+    ['state.cold.uniform', 10, uniform, seededRandom(3)],
+  ] as const) {
+    const task = await host.task(1 / times);
+    const batches = randomBatches(random, keys, size(context, 512, 4));
+    const count = size(context, 128, 4);
+    let at = 0;
+    const turn = () => batches[at++ % batches.length] as (typeof batches)[number];
+    // What was in use lately is in memory.
+    for (let i = 0; i < count; i++) await task.batch(turn());
+    const value = async () => {
+      task.processingMs = 0;
+      for (let i = 0; i < count; i++) await task.batch(turn());
+      return (count * BATCH_ROWS * 1000) / task.processingMs;
+    };
+    const limit = () => {
+      const start = performance.now();
+      for (let i = 0; i < count / 4; i++) bare.batch(turn());
+      return ((count / 4) * BATCH_ROWS * 1000) / (performance.now() - start);
+    };
+    await measure(context, { name, unit: 'ops/s', limitName: 'bare lmdb, get and put', goal }, value, limit);
+    await task.close();
+  }
+  await host.close();
+  await bare.close();
+  await rm(root, { recursive: true });
+}
+
+/** A state folder with one counter a key in its base. */
+class CountersOnHost {
+  readonly #folder: StateFolder;
+  readonly #bytes: number;
+  #checkpointId = 1;
+
+  private constructor(folder: StateFolder, bytes: number) {
+    this.#folder = folder;
+    this.#bytes = bytes;
+  }
+
+  static async filled(root: string, keys: number): Promise<CountersOnHost> {
+    await mkdir(root);
+    const folder = await StateFolder.open({
+      root,
+      disk: nodeDisk(),
+      files: nodeByteFiles(),
+      bases: lmdbBaseStores(),
+      clock: systemClock(),
+      random: systemRandom(),
+      logger: silentLogger(),
+      bootId: bootId(),
+      history: { latest: undefined, kept: [] },
+      settings: { foldShare: 1 },
+    });
+    await folder.startEmpty(ALL);
+    const store = filledStore(keys);
+    const checksum = await folder.hold((await store.snapshot(1, { full: true }).segment).bytes);
+    await folder.completed({ checkpointId: 1, epoch: 1 }, [{ ...ALL, checksum }]);
+    await folder.fold();
+    return new CountersOnHost(folder, store.stats().memoryBytes);
+  }
+
+  /** With room for this share of the counters. */
+  async task(share: number): Promise<CountingTask> {
+    const options = { bases: lmdbBaseStores(), files: nodeByteFiles(), range: ALL };
+    const view = await StateView.open(this.#folder.describe(), options);
+    const memoryBytesMax = Math.ceil(this.#bytes * share);
+    const store = new MemoryStateStore(ALL, { chainLengthMax: Number.POSITIVE_INFINITY, cold: view, memoryBytesMax });
+    store.restore([await restoreSegment(view, [])]);
+    return new CountingTask(store, view, (segment) => this.#complete(segment));
+  }
+
+  close(): Promise<void> {
+    return this.#folder.close();
+  }
+
+  async #complete(segment: (checkpointId: number) => Promise<Uint8Array>): Promise<StateFolder> {
+    const checkpointId = ++this.#checkpointId;
+    const checksum = await this.#folder.hold(await segment(checkpointId));
+    await this.#folder.completed({ checkpointId, epoch: 1 }, [{ ...ALL, checksum }]);
+    if (this.#folder.isFoldDue) await this.#folder.fold();
+    return this.#folder;
+  }
+}
+
+type Complete = (segment: (checkpointId: number) => Promise<Uint8Array>) => Promise<StateFolder>;
+
+/** Counts, and takes a checkpoint now and then; what other threads do for it does not count as its time. */
+class CountingTask {
+  processingMs = 0;
+  readonly #store: MemoryStateStore;
+  readonly #view: StateView;
+  readonly #complete: Complete;
+  readonly #counting: Counting;
+  #batches = 0;
+
+  constructor(store: MemoryStateStore, view: StateView, complete: Complete) {
+    this.#store = store;
+    this.#view = view;
+    this.#complete = complete;
+    this.#counting = new Counting(store.laneTable('counts', 1));
+  }
+
+  async batch(batch: Parameters<Counting['batch']>[0]): Promise<void> {
+    const start = performance.now();
+    this.#counting.batch(batch);
+    this.processingMs += performance.now() - start;
+    if (++this.#batches % CHECKPOINT_BATCHES === 0) await this.#checkpoint();
+  }
+
+  async close(): Promise<void> {
+    await this.#view.close();
+  }
+
+  async #checkpoint(): Promise<void> {
+    let checkpoint = 0;
+    const folder = await this.#complete(async (checkpointId) => {
+      checkpoint = checkpointId;
+      return (await this.#store.snapshot(checkpointId).segment).bytes;
+    });
+    const start = performance.now();
+    this.#store.completed(checkpoint);
+    this.#view.advance(folder.describe());
+    this.#store.advanced(checkpoint);
+    this.#view.warm();
+    this.processingMs += performance.now() - start;
+  }
+}
+
+/** The same counters in LMDB alone, a transaction a batch, never synced. */
+function bareCounters(path: string, keys: number) {
+  const settings = { noSubdir: true, encoding: 'binary', keyEncoding: 'binary', noSync: true, mapSize: 2 ** 36 };
+  const database = open<Uint8Array, Uint8Array>({ path, maxDbs: 1, ...settings } as never);
+  const key = Buffer.alloc(8);
+  const value = new Float64Array([1]);
+  const bytes = new Uint8Array(value.buffer);
+  for (let from = 0; from < keys; from += 65_536) {
+    database.transactionSync(() => {
+      for (let user = from; user < Math.min(keys, from + 65_536); user++) {
+        key.writeUInt32BE(user, 4);
+        database.putSync(key, bytes);
+      }
+    });
+  }
+  return {
+    batch(batch: Parameters<Counting['batch']>[0]): void {
+      const { words } = batch.column(0);
+      database.transactionSync(() => {
+        for (let row = 0; row < batch.rows; row++) {
+          key.writeUInt32BE((words[2 * row] as number) >>> 0, 4);
+          bytes.set((database.getBinaryFast(key) as Uint8Array).subarray(0, 8));
+          value[0] = (value[0] as number) + 1;
+          database.putSync(key, bytes);
+        }
+      });
+    },
+    close: () => database.close(),
+  };
+}
+
+/** Numbers by Zipf's law, the frequent ones spread over all there are. */
+function zipfRandom(count: number): Random {
+  const random = seededRandom(2);
+  const sums = new Float64Array(count);
+  let sum = 0;
+  for (let rank = 0; rank < count; rank++) {
+    sum += (rank + 1) ** -ZIPF;
+    sums[rank] = sum;
+  }
+  const below = (): number => {
+    const wanted = random.float() * sum;
+    let low = 0;
+    let high = count - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((sums[middle] as number) < wanted) low = middle + 1;
+      else high = middle;
+    }
+    // A multiplier that shares no factor with the count: every number once.
+    return (low * 7_368_787) % count;
+  };
+  return Object.assign(Object.create(random), { below }) as Random;
+}
