@@ -33,13 +33,16 @@ interface LmdbDatabase {
 }
 
 export interface LmdbSettings {
-  /** Address space that is reserved, and the most a base can hold. Never grown: readers have it mapped. Default 1 TiB. */
+  /**
+   * Address space that is reserved, and the most a base can hold. Never grown: readers have it mapped. Default 256 GiB, so that a
+   * process has room for hundreds of bases.
+   */
   readonly mapBytes: number;
   /** Snapshots of all processes at a time. Default 1024. */
   readonly readersMax: number;
 }
 
-const defaults: LmdbSettings = Object.freeze({ mapBytes: 2 ** 40, readersMax: 1024 });
+const defaults: LmdbSettings = Object.freeze({ mapBytes: 2 ** 38, readersMax: 1024 });
 
 /**
  * Bases in LMDB files: a B+tree of 4 KiB pages, mapped; copy on write, so readers wait for nobody.

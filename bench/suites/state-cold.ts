@@ -107,7 +107,7 @@ function viewReads(view: StateView, random: Random, keys: number, reads: number)
 
 /** What lmdb itself takes to find as many entries of the same file, at keys as long. */
 function bareReads(path: string, random: Random, keys: number) {
-  const settings = { readOnly: true, noSubdir: true, encoding: 'binary', keyEncoding: 'binary', mapSize: 2 ** 40 };
+  const settings = { readOnly: true, noSubdir: true, encoding: 'binary', keyEncoding: 'binary', mapSize: 2 ** 38 };
   const database = open<Uint8Array, Uint8Array>({ path, maxDbs: 1, noReadAhead: true, ...settings } as never);
   const known: Uint8Array[] = [];
   const step = Math.max(1, Math.floor(keys / 200_000));
