@@ -27,7 +27,7 @@ export {
 } from './host-state.js';
 export { KeyedStates, type KeyedStatesOptions } from './keyed-states.js';
 export { ListState } from './list-state.js';
-export { type LmdbSettings, lmdbBaseStores } from './lmdb-base-store.js';
+export { type LmdbSettings, lmdbBaseStores, loadLmdb } from './lmdb-base-store.js';
 export { MapState } from './map-state.js';
 export { MemoryBaseStores } from './memory-base-store.js';
 export { MemoryStateStore, type MemoryStateStoreOptions } from './memory-state-store.js';

@@ -44,6 +44,11 @@ export interface LmdbSettings {
 
 const defaults: LmdbSettings = Object.freeze({ mapBytes: 2 ** 38, readersMax: 1024 });
 
+/** Loads the library, which takes longer than opening a base: for those who have time before they need one. */
+export async function loadLmdb(): Promise<void> {
+  await import('lmdb');
+}
+
 /**
  * Bases in LMDB files: a B+tree of 4 KiB pages, mapped; copy on write, so readers wait for nobody.
  *

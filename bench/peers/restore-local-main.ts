@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { nodeByteFiles } from '../../base/index.js';
-import { FOUND, lmdbBaseStores, StateView } from '../../statestore/index.js';
+import { FOUND, lmdbBaseStores, loadLmdb, StateView } from '../../statestore/index.js';
 import { KEY_GROUPS, keyGroupOfNumber, STATE, writeKey } from '../suites/counted-keys.js';
 
 /**
- * A new process that reads one key of a host's state: prints the milliseconds from when it has its code to the value, LMDB's
- * native library included. Arguments: a file with a description of the state, as the daemon would send it, and how many keys.
+ * A new process that reads one key of a host's state: prints the milliseconds from when it has its code, LMDB's library too, to the
+ * value. Arguments: a file with a description of the state, as the daemon would send it, and how many keys.
  */
+await loadLmdb();
 const start = performance.now();
 const [file, keys] = process.argv.slice(2) as [string, string];
 const description = JSON.parse(readFileSync(file, 'utf8'));

@@ -13,7 +13,7 @@ import {
 } from '../../base/index.js';
 import { connectPeer, nodeNetwork, type RpcPeer } from '../../base/rpc/index.js';
 import type { ShuffleClientEnd } from '../../shuffle/index.js';
-import { lmdbBaseStores, PortWriter } from '../../statestore/index.js';
+import { lmdbBaseStores, loadLmdb, PortWriter } from '../../statestore/index.js';
 import { loadJob } from './job-loader.js';
 import { openOnLocalState } from './local-state.js';
 import { loadShuffle } from './shuffle-kind.js';
@@ -55,6 +55,8 @@ async function runSlot(
 ): Promise<void> {
   const clock = systemClock();
   const network = nodeNetwork({ clock });
+  // Before a task waits for it.
+  if (settings.stateStore === 'tiered') await loadLmdb();
   const token = Buffer.from(settings.token, 'hex');
   const role = `slot ${settings.worker}/${settings.slot}`;
   const daemon = await connectPeer(network, settings.daemonAddress, { token, role, clock });
