@@ -40,6 +40,11 @@ export const SUITES: readonly SuiteEntry[] = [
     load: async () => (await import('./suites/checkpoint.js')).checkpoint,
   },
   {
+    name: 'chaos',
+    describe: 'the simulator: how fast, how much it meets, how soon it catches broken variants',
+    load: async () => (await import('./suites/chaos.js')).chaos,
+  },
+  {
     name: 'connectors',
     describe: 'parquet into batches, batches into JSON lines',
     load: async () => (await import('./suites/connectors.js')).connectors,

@@ -6,11 +6,16 @@ process.on('exit', () => {
 });
 
 /**
- * Runs a Node script as a process of its own and resolves with what it printed on stdout; stderr is this process's. It
- * does not outlive this process. Rejects when it ends with another exit code than 0.
+ * Runs a Node script as a process of its own and resolves with what it printed on stdout; stderr is this process's, unless `quiet`. It
+ * does not outlive this process. Rejects when it ends with another exit code than 0, or one of `codes`.
  */
-export async function wholeProcess(script: string, args: readonly string[]): Promise<string> {
-  const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+export async function wholeProcess(
+  script: string,
+  args: readonly string[],
+  options: { readonly codes?: readonly number[]; readonly quiet?: boolean } = {},
+): Promise<string> {
+  const { codes = [0], quiet = false } = options;
+  const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', quiet ? 'ignore' : 'inherit'] });
   running.add(child);
   let text = '';
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
@@ -21,7 +26,7 @@ export async function wholeProcess(script: string, args: readonly string[]): Pro
       child.once('error', reject);
       child.once('close', resolve);
     });
-    if (code !== 0) throw new Error(`${script} ended with exit code ${code}`);
+    if (code === null || !codes.includes(code)) throw new Error(`${script} ended with exit code ${code}`);
     return text;
   } finally {
     running.delete(child);

@@ -63,6 +63,8 @@ export interface FaultTargets {
   readonly tasks: readonly string[];
   /** False when a job that loses all its workers for seconds gives up: then one of them is always left to run. */
   readonly patient: boolean;
+  /** A fault comes. */
+  noteFault(fault: ClusterFaultKind): void;
   /** The task throws at its next step. */
   failTask(task: string): void;
   /** Kills a process without which the whole run ends; another one then starts from the checkpoint store. */
@@ -80,6 +82,7 @@ export function scheduleFaults(targets: FaultTargets, faults: readonly ClusterFa
 
 function inflict(targets: FaultTargets, { fault, pick, forMs, amount }: ClusterFault, calmMs: number): void {
   const { world } = targets;
+  targets.noteFault(fault);
   const one = <T>(from: readonly T[]): T | undefined => from[pick % Math.max(1, from.length)];
   const worker = one(workersOf(world));
   const disk = world.host(targets.host).disk.faults;

@@ -48,7 +48,7 @@ const program = new Command('chaos')
   .option('--kills <n>', 'instead: the checkpoint store alone, until so many of its processes were killed', whole)
   .option(
     '--mutant <name>',
-    `break the code on purpose: ${MUTANTS.join(', ')}; with --kills: ${killsMutants.join(', ')}`,
+    `break the code on purpose, where it shows unless --scenario or --faults say where: ${MUTANTS.join(', ')}; with --kills: ${killsMutants.join(', ')}`,
     oneOf<Mutant | KillsMutant>([...MUTANTS, ...killsMutants]),
   )
   .option('--faults <kinds>', `only these faults, with commas: ${FAULTS.join(', ')}`, (text) =>

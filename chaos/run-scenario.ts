@@ -37,6 +37,8 @@ export interface ScenarioReport {
   readonly checkpointsAborted: number;
   readonly buffers: number;
   readonly lines: number;
+  /** `fault/state`: what was done, and what the run was at. */
+  readonly visited: readonly string[];
 }
 
 const HOST = 'h1';
@@ -76,6 +78,7 @@ class ScenarioRun {
   readonly #doomed = new Set<string>();
   /** Of the runs so far, the newest last: one more for each time that the scheduler or the daemon was killed. */
   readonly #schedulers: SchedulerWatch[] = [];
+  readonly #visited = new Set<string>();
   #interrupted = false;
   #store: FaultyBlobStore | undefined;
   #decider: JobScheduler | undefined;
@@ -116,6 +119,7 @@ class ScenarioRun {
         failTask,
         patient,
         interrupt: (name) => this.#interrupt(name),
+        noteFault: (fault) => void this.#visited.add(`${fault}/${this.#schedulers.at(-1)?.state ?? 'starting'}`),
       },
       faults,
       calmMs,
@@ -157,7 +161,7 @@ class ScenarioRun {
   #startRun(): void {
     this.#interrupted = false;
     this.#ended = undefined;
-    this.#schedulers.push(new SchedulerWatch(this.#graph, this.#violate));
+    this.#schedulers.push(new SchedulerWatch(this.#graph, this.#violate, this.#scenario.faults.length === 0));
     const scheduler = this.#world.spawn('scheduler', HOST, async (context) => {
       try {
         await this.#schedulerMain(context);
@@ -222,7 +226,7 @@ class ScenarioRun {
         latest: store.latest,
         // Simulated jobs are short: so that their segments are merged all the time.
         compaction: { deltasMax: 2, overlayMax: 0.3, outputBytesMin: 256, outputBytesMax: 4096 },
-        faults: { trimBeforeComplete: this.#mutant === 'trimBeforeComplete' },
+        faults: this.#broken('trimBeforeComplete', 'ackOfDeadAttempt'),
       },
       this.#schedulers.at(-1) as SchedulerWatch,
     );
@@ -249,8 +253,14 @@ class ScenarioRun {
 
   #control(context: SimContext) {
     const world = this.#world;
-    const faults = { noSeal: this.#mutant === 'noSeal', visibleBeforeStored: this.#mutant === 'visibleBeforeStored' };
-    const parts = { clock: world.clock, shuffle: this.#shuffle, faults, plan: () => this.#instrumented() };
+    const faults = this.#broken('noSeal', 'visibleBeforeStored', 'retainedPushesBack');
+    const parts = {
+      clock: world.clock,
+      shuffle: this.#shuffle,
+      faults,
+      taskFaults: this.#broken('endNotAligned', 'watermarkForgotten'),
+      plan: () => this.#instrumented(),
+    };
     return simProcessControl(world, context, {
       daemon: {
         host: () => HOST,
@@ -281,6 +291,13 @@ class ScenarioRun {
         main: (settings, onStop) => (own) => simWorkerMain(own, settings as WorkerSettings, onStop, parts),
       },
     });
+  }
+
+  /** Switches of which the one of this run's mutant is on. */
+  #broken<T extends Mutant>(...mutants: readonly T[]): Partial<Record<T, boolean>> {
+    return Object.fromEntries(mutants.map((mutant) => [mutant, this.#mutant === mutant])) as Partial<
+      Record<T, boolean>
+    >;
   }
 
   #plan(): JobGraph {
@@ -334,7 +351,8 @@ class ScenarioRun {
     // The last faults may still be to come, and what the end set in motion must come to rest.
     await sleep(clock, Math.max(0, this.#scenario.calmMs - clock.monotonicMs()) + REST_MS);
     const regions = (await memory.list()).filter((name) => !/^shuffle-(arena|doorbells)/.test(name));
-    if (regions.length > 0)
+    // A daemon that was killed meanwhile leaves what it had; it goes with the folder of the run.
+    if (regions.length > 0 && !this.#interrupted)
       this.#world.clock.violate('MEMORY_LEAKED', `the job has ended, in memory are ${regions.join(', ')}`);
     // What an attempt that was replaced while it could not hear left behind goes when the folder is opened next.
     const sinks = attempts.filter(
@@ -420,6 +438,7 @@ class ScenarioRun {
       checkpointsAborted: this.#schedulers.reduce((sum, run) => sum + run.aborted, 0),
       buffers: this.#shuffle.buffers,
       lines: this.#output.lines,
+      visited: [...this.#visited],
     };
   }
 }

@@ -1,6 +1,7 @@
 import { MillraceError } from '../base/index.js';
 import type { ShuffleFaults } from '../shuffle/index.js';
 import type { RunScenarioOptions, ScenarioReport } from './run-scenario.js';
+import type { Mutant } from './scenario.js';
 import { type RunningService, SHUFFLE_HOST, type ShuffleParts, shuffleDaemonMain } from './shuffle-daemon.js';
 import { scheduleShuffleFaults } from './shuffle-faults.js';
 import { type ConsumerState, ShuffleModel, type WriterState } from './shuffle-model.js';
@@ -16,7 +17,7 @@ export async function runShuffleScenario(
   scenario: ShuffleScenario,
   options: RunScenarioOptions = {},
 ): Promise<ScenarioReport> {
-  const run = new ShuffleRun(scenario, options.mutant === undefined ? {} : { [options.mutant]: true });
+  const run = new ShuffleRun(scenario, options.mutant);
   const stop = options.onUnhandled?.((error) => run.unhandled(error));
   try {
     return await run.run();
@@ -39,7 +40,8 @@ class ShuffleRun {
   #closing = false;
   #ended = false;
 
-  constructor(scenario: ShuffleScenario, faults: ShuffleFaults) {
+  constructor(scenario: ShuffleScenario, mutant: Mutant | undefined) {
+    const faults: ShuffleFaults = mutant === undefined ? {} : { [mutant]: true };
     this.#scenario = scenario;
     this.#world = new SimWorld({ seed: scenario.seed, skewMsMax: 100, memory: { guard: scenario.guard } });
     const violate = (code: string, message: string) => void this.#world.clock.violate(code, message);
@@ -255,6 +257,7 @@ class ShuffleRun {
       checkpoints: trims,
       checkpointsAborted: 0,
       buffers: this.#model.counts.buffers,
+      visited: [],
       lines: 0,
     };
   }

@@ -2,13 +2,14 @@ import { deepEqual, ok, throws } from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { findSourceRoot } from '../base/source-tree.js';
+import { fileURLToPath } from 'node:url';
 import { runAnyScenario } from './run-any-scenario.js';
 import { decodeSavedPlan, encodeSavedPlan, type SavedPlan } from './saved-plan.js';
 import { drawAnyScenario, type Scenario } from './scenario.js';
 import { shrinkScenario } from './shrink-scenario.js';
 
-const FOLDER = join(findSourceRoot(import.meta.url) ?? '', 'chaos', 'plans');
+/** In the sources: this file is built into `dist/chaos`. */
+const FOLDER = fileURLToPath(new URL('../../chaos/plans', import.meta.url));
 const names = readdirSync(FOLDER).filter((name) => name.endsWith('.json'));
 
 function listen(handler: (error: unknown) => void): () => void {

@@ -8,7 +8,16 @@ import {
 } from './shuffle-scenario.js';
 import { JOB_KINDS, type JobKind, type JobShape } from './simulated-jobs.js';
 
-export const MUTANTS = ['noSeal', 'visibleBeforeStored', 'trimBeforeComplete', 'spilledBeforeStored'] as const;
+export const MUTANTS = [
+  'noSeal',
+  'visibleBeforeStored',
+  'trimBeforeComplete',
+  'spilledBeforeStored',
+  'ackOfDeadAttempt',
+  'endNotAligned',
+  'watermarkForgotten',
+  'retainedPushesBack',
+] as const;
 /** A deliberately broken variant of the code under test. */
 export type Mutant = (typeof MUTANTS)[number];
 
@@ -87,10 +96,13 @@ export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenari
   const rows = 100 + random.below(900);
   const calmMs = START_MS + 500 + random.below(2500);
   const faultRandom = random.fork();
+  const job = wishes.job ?? drawn;
+  // What is late there is certain only where there is one source.
+  const isOne = job === 'late';
   const drawnShuffle = random.chance(0.6) ? 'mapped' : 'wire';
   return {
     seed,
-    job: wishes.job ?? drawn,
+    job,
     shape: {
       dataSeed: random.u32(),
       rows,
@@ -98,15 +110,16 @@ export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenari
       windows: 1 + random.below(12),
       rowsPerSecond: random.chance(0.15) ? 0 : Math.ceil((rows * 1000) / runMs),
     },
-    workers,
-    slots,
+    workers: isOne ? 1 : workers,
+    slots: isOne ? 1 : slots,
     shuffle: wishes.shuffle ?? drawnShuffle,
     sourceBatchRows: 1 + random.below(60),
     checkpointIntervalMs: 30 + random.below(400),
     checkpointTimeoutMs: 500 + random.below(3000),
-    slotWaitMs: workers > 1 && random.chance(0.5) ? 1500 + random.below(2500) : PATIENT_MS + random.below(2500),
+    slotWaitMs:
+      workers > 1 && !isOne && random.chance(0.5) ? 1500 + random.below(2500) : PATIENT_MS + random.below(2500),
     storeDelayMs: random.chance(0.5) ? [0, 1] : [1, 60],
-    guard: workers * slots === 1 && random.chance(0.04),
+    guard: workers * slots === 1 && !isOne && random.chance(0.04),
     faults: drawClusterFaults(faultRandom, {
       fromMs: START_MS,
       untilMs: calmMs,

@@ -5,7 +5,9 @@ import {
   type JobSchedulerOptions,
   type SchedulerEffect,
   type SchedulerEvent,
+  type SchedulerNote,
 } from '../engine/scheduler/index.js';
+import { type RunState, stateAfter } from './run-state.js';
 
 /** The real scheduler, each of whose decisions is looked at. */
 export class WatchedScheduler extends JobScheduler {
@@ -34,23 +36,37 @@ export class SchedulerWatch {
   readonly #failed = new Set<string>();
   readonly #acknowledged = new Map<string, { readonly attempt: number; readonly position: string }>();
   readonly #finished = new Map<string, { readonly attempt: number; readonly position: string }>();
+  /** What the run is at. */
+  state: RunState = 'starting';
   restarts = 0;
   aborted = 0;
 
-  constructor(graph: JobGraph, violate: (code: string, message: string) => void) {
+  readonly #calm: boolean;
+
+  /** `calm`: nothing is done to this run. */
+  constructor(graph: JobGraph, violate: (code: string, message: string) => void, calm: boolean) {
     this.#graph = graph;
     this.#violate = violate;
+    this.#calm = calm;
   }
 
   decided(event: SchedulerEvent, effects: readonly SchedulerEffect[], before: Attempts, after: Attempts): void {
     this.#noteEvent(event, before);
     this.#checkAttempts(before, after);
     for (const effect of effects) {
+      this.state = stateAfter(effect, this.state);
       if (effect.kind === 'deploy') this.#slotOf.set(effect.deployment.task, effect.slot);
       if (effect.kind === 'publish') this.#checkManifest(effect, after);
       if (effect.kind === 'note' && effect.note.what === 'restarting') this.restarts++;
-      if (effect.kind === 'note' && effect.note.what === 'checkpointAborted') this.aborted++;
+      if (effect.kind === 'note' && effect.note.what === 'checkpointAborted') this.#noteAborted(effect.note);
     }
+  }
+
+  /** Invariant 15: where nothing is wrong, no checkpoint waits for anybody in vain. A table that is being built is nothing wrong. */
+  #noteAborted({ checkpoint, cause }: Extract<SchedulerNote, { readonly what: 'checkpointAborted' }>): void {
+    this.aborted++;
+    if (!this.#calm || !cause.includes('in time')) return;
+    this.#violate('CHECKPOINT_STUCK', `invariant 15: nothing is wrong, and checkpoint ${checkpoint} is ${cause}`);
   }
 
   #noteEvent(event: SchedulerEvent, attempts: Attempts): void {

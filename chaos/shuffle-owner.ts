@@ -89,8 +89,10 @@ class Owner {
     const isDone = () => state.consumers.every(({ done }) => done);
     while (state.phase === 'finished' && !state.releaseAsked && !isDone()) await sleep(clock, POLL_MS);
     const isLost = state.phase === 'lost';
+    // An owner that died before it was answered.
+    const wasAsked = state.phase === 'released' && !state.isGone;
     // Some are left to `releaseJob`.
-    if (isLost || state.releaseAsked || this.#context.random.chance(0.5)) {
+    if (wasAsked || isLost || state.releaseAsked || this.#context.random.chance(0.5)) {
       state.phase = 'released';
       await this.call((master) => master.release(writer));
       state.isGone = true;

@@ -1,5 +1,8 @@
+import { CLUSTER_FAULTS } from './cluster-faults.js';
+import { HUNTS } from './hunts.js';
 import { runAnyScenario } from './run-any-scenario.js';
 import type { ScenarioReport } from './run-scenario.js';
+import { RUN_STATES } from './run-state.js';
 import { encodeSavedPlan, type SavedPlan } from './saved-plan.js';
 import {
   drawAnyScenario,
@@ -52,8 +55,10 @@ export async function simCommand(options: SimCommandOptions, host: SimCommandHos
   let failed: { readonly report: ScenarioReport; readonly scenario: Scenario | ShuffleScenario } | undefined;
   let saidMs = startedMs;
   const count = plan === undefined ? seeds : 1;
+  const hunted = mutant === undefined ? undefined : HUNTS[mutant].wishes;
+  const wishes = options.scenario === undefined && options.faults === undefined ? { ...hunted, ...options } : options;
   for (let i = 0; i < count && failed === undefined; i++) {
-    const scenario = plan?.scenario ?? drawAnyScenario((seed + i) % 2 ** 32, options);
+    const scenario = plan?.scenario ?? drawAnyScenario((seed + i) % 2 ** 32, wishes);
     const report = await run(scenario);
     reports.push(report);
     if (!report.ok) failed = { report, scenario };
@@ -132,6 +137,12 @@ function replay({ seed }: ScenarioReport, { scenario, faults, shuffle, mutant }:
   return `npm run chaos -- --sim --seed ${seed}${parts.join('')}`;
 }
 
+/** Of all pairs of a fault and what the run was at: how many there were. */
+function coverage(reports: readonly ScenarioReport[]) {
+  const met = new Set(reports.flatMap(({ visited }) => visited));
+  return { met: [...met].sort(), faultStates: CLUSTER_FAULTS.length * RUN_STATES.length };
+}
+
 function summary(reports: readonly ScenarioReport[], realMs: number) {
   const sum = (of: (report: ScenarioReport) => number) => reports.reduce((total, report) => total + of(report), 0);
   const numbers = {
@@ -145,6 +156,7 @@ function summary(reports: readonly ScenarioReport[], realMs: number) {
     checkpointsAborted: sum((r) => r.checkpointsAborted),
     buffers: sum((r) => r.buffers),
     lines: sum((r) => r.lines),
+    ...coverage(reports),
   };
   const { faults, runs, restarts, checkpoints, events, virtualMs } = numbers;
   const text = `${reports.length} seeds, ${faults} faults, ${runs} runs, ${restarts} restarts, ${checkpoints} checkpoints, ${events} events; ${(virtualMs / 1000).toFixed(0)} virtual seconds in ${(realMs / 1000).toFixed(1)}`;

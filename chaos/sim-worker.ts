@@ -6,6 +6,7 @@ import {
   Slot,
   type SlotSettings,
   type SlotThreads,
+  type TaskFaults,
   Worker,
   type WorkerSettings,
 } from '../engine/runtime/index.js';
@@ -20,6 +21,7 @@ export interface SimWorkerParts {
   readonly clock: SimClock;
   readonly shuffle: ShuffleWatch;
   readonly faults: ShuffleFaults;
+  readonly taskFaults: TaskFaults;
   /** The job planned anew, as each thread does from its bundle. */
   plan(): JobGraph;
 }
@@ -93,6 +95,7 @@ async function simSlotMain(context: SimContext, settings: SlotSettings, parts: S
     scheduler,
     daemon,
     shuffle: parts.shuffle.environment(client.environment, settings.worker, mapped),
+    faults: parts.taskFaults,
     createState: (range) => new MemoryStateStore(range, { chainLengthMax: Number.POSITIVE_INFINITY, writer }),
   });
   await slot.run();

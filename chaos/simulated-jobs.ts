@@ -30,7 +30,7 @@ export interface SimulatedJob {
   readonly expected: readonly string[];
 }
 
-export const JOB_KINDS = ['flights', 'windows', 'chain'] as const;
+export const JOB_KINDS = ['flights', 'windows', 'chain', 'late'] as const;
 export type JobKind = (typeof JOB_KINDS)[number];
 
 /** Where the jobs write, on the simulated disk. */
@@ -48,7 +48,8 @@ type Place = RowOf<typeof PLACE>;
 
 export function simulatedJob(kind: JobKind, shape: JobShape): SimulatedJob {
   if (kind === 'flights') return flights(shape);
-  return kind === 'windows' ? windows(shape) : chain(shape);
+  if (kind === 'windows') return windows(shape);
+  return kind === 'late' ? late(shape) : chain(shape);
 }
 
 /** Row i of the stream: nearly in order of time, by less than a minute. */
@@ -160,6 +161,42 @@ function windows(shape: JobShape): SimulatedJob {
   }
   const kept = [...groups.values()].filter(({ total }) => total % 3 !== 0);
   const expected = kept.map(({ key, start, events, total }) =>
+    JSON.stringify({ key, windowStart: iso(start), windowEnd: iso(start + HOUR_MS), events, total }),
+  );
+  return { definition, expected };
+}
+
+/**
+ * Windows of one source, some of whose rows come when their window is long closed, by far more than a batch: they count for
+ * nothing, also in a task that was restored meanwhile.
+ */
+function late(given: JobShape): SimulatedJob {
+  const shape = { ...given, rows: Math.max(300, given.rows), windows: 8 + (given.windows % 5) };
+  const inOrder = eventAt(shape);
+  const isLate = (i: number) => i % 15 === 14 && i > (6 * shape.rows) / shape.windows;
+  const rowAt = (i: number): Event => {
+    const event = inOrder(i);
+    return isLate(i) ? { ...event, at: event.at - 5 * HOUR_MS } : event;
+  };
+  const definition = job('late', (j) => {
+    j.from(rows(EVENT, rowAt, { count: shape.rows }), { rate: shape.rowsPerSecond })
+      .eventTime('at', { outOfOrder: '1m' })
+      .keyBy('key')
+      .window(tumbling('1h'))
+      .aggregate({ events: count(), total: sum('value') })
+      .to(jsonLines(OUTPUT_FOLDER));
+  });
+  const groups = new Map<string, { key: string; start: number; events: number; total: number }>();
+  for (let i = 0; i < shape.rows; i++) {
+    if (isLate(i)) continue;
+    const event = rowAt(i);
+    const start = hourOf(event);
+    const group = groups.get(`${start} ${event.key}`) ?? { key: event.key, start, events: 0, total: 0 };
+    groups.set(`${start} ${event.key}`, group);
+    group.events++;
+    group.total += event.value;
+  }
+  const expected = [...groups.values()].map(({ key, start, events, total }) =>
     JSON.stringify({ key, windowStart: iso(start), windowEnd: iso(start + HOUR_MS), events, total }),
   );
   return { definition, expected };

@@ -382,6 +382,7 @@ export class LocalTaskWriter implements TaskWriter, Stager {
   }
 
   #isOver(sub: SubpartitionLog): boolean {
+    if (this.#parts.faults.retainedPushesBack === true && sub.next - sub.first > RETAINED_MAX) return true;
     return sub.lagsTooFar(this.#parts.settings.unconsumedBytesMax, this.#buffersMax);
   }
 
@@ -390,6 +391,7 @@ export class LocalTaskWriter implements TaskWriter, Stager {
    * the reader has all there is, the rest is not published yet, and waiting would be for ever.
    */
   #mayResume(sub: SubpartitionLog): boolean {
+    if (this.#parts.faults.retainedPushesBack === true && sub.next - sub.first > RETAINED_MAX) return false;
     if (sub.consumed >= sub.published) return true;
     const bytesMax = sub.lagBytesMax(this.#parts.settings.unconsumedBytesMax) / 2;
     return sub.unconsumedBytes <= bytesMax && sub.unconsumedBuffers <= this.#buffersMax / 2;
@@ -455,3 +457,5 @@ export class LocalTaskWriter implements TaskWriter, Stager {
 
 /** So many slots any writer may hold: the current one, the reserve for events, and two that are read. */
 const SLOTS_MIN = 4;
+/** Buffers, of a writer broken on purpose. */
+const RETAINED_MAX = 8;

@@ -207,7 +207,7 @@ export class RegionStore {
       this.#finished.delete(writer);
       for (const [disk, number] of finished?.records ?? []) {
         const path = finishedPath(disk, number);
-        await disk.orSetAside(() => disk.call(`removing ${path}`, (on) => on.remove(path)));
+        await disk.orSetAside(() => disk.call(`removing ${path}`, (on) => removeDurably(on, path)));
       }
       for (const region of [...this.#regions]) if (region.writer === writer) await this.#delete(region);
       for (const { partition } of this.#runs.ends(writer)) this.#lost.delete(partition);
@@ -475,6 +475,20 @@ function sortedParts(parts: readonly RegionPart[]): RegionPart[] {
     assert(gapless, `seqs of "${partition}" subpartition ${subpartition} have a gap`);
   });
   return sorted;
+}
+
+/**
+ * A removal may be undone by a power cut, a rename is not: a writer that was dropped must not come back.
+ * (What is left under the temporary name goes at the next open.)
+ */
+async function removeDurably(disk: Disk, path: string): Promise<void> {
+  const temporary = `${path}.tmp`;
+  try {
+    await disk.rename(path, temporary);
+  } catch (thrown) {
+    if (MillraceError.from(thrown).code !== 'DISK_NOT_FOUND') throw thrown;
+  }
+  await disk.remove(temporary);
 }
 
 function hasMoved(region: Region): boolean {

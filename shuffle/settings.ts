@@ -36,4 +36,6 @@ export interface ShuffleFaults {
   readonly visibleBeforeStored?: boolean;
   /** Buffers count as spilled before their region is written. */
   readonly spilledBeforeStored?: boolean;
+  /** What is retained for a replay counts as not consumed yet. */
+  readonly retainedPushesBack?: boolean;
 }

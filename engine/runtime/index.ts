@@ -1,4 +1,5 @@
 /** Tasks, slots and workers; and the messages they exchange with the scheduler and the daemon. */
+
 export { decodeTaskEvent, encodeDeployment, encodeTaskCommand, pack, text, unpack } from './control-codec.js';
 export type { TaskChannel, TaskCommand, TaskDeployment, TaskEvent, TaskPosition, TaskRestore } from './deployment.js';
 export { type JobArtefact, loadJob } from './job-loader.js';
@@ -38,5 +39,6 @@ export {
 export { SHUFFLE_SETTINGS } from './shuffle-settings.js';
 export { Slot, type SlotOptions } from './slot.js';
 export { loadStateStore, type StateStoreKind } from './state-store-kind.js';
+export type { TaskFaults } from './task-environment.js';
 export { type SlotThreads, Worker, type WorkerOptions } from './worker.js';
 export type { SlotSettings, WorkerSettings } from './worker-settings.js';

@@ -10,7 +10,7 @@ import { TaskProgressT } from './generated/millrace/control/task-progress.js';
 import { segmentClient } from './segment-client.js';
 import { SERVICE } from './services.js';
 import { Task } from './task.js';
-import type { TaskEnvironment } from './task-environment.js';
+import type { TaskEnvironment, TaskFaults } from './task-environment.js';
 
 const PROGRESS_INTERVAL_MS = 100;
 
@@ -28,6 +28,7 @@ export interface SlotOptions {
   createState(range: KeyGroupRange): StateStore;
   /** See `TaskEnvironment`. */
   readonly openState?: TaskEnvironment['openState'];
+  readonly faults?: TaskFaults;
 }
 
 /**
@@ -54,6 +55,7 @@ export class Slot {
       segments: segmentClient(options.daemon),
       createState: options.createState,
       ...(openState === undefined ? {} : { openState }),
+      faults: options.faults ?? {},
       report: (event) => scheduler.notify(SERVICE.taskEvent, encodeTaskEvent(event)),
     };
     scheduler.serve(SERVICE.deploy, (body) => {

@@ -5,6 +5,14 @@ import type { KeyGroupRange, StateSegment, StateStore } from '../../statestore/i
 import type { JobGraph } from '../graph/index.js';
 import type { TaskEvent } from './deployment.js';
 
+/** What the simulator breaks on purpose, to see that it notices. Never set otherwise. */
+export interface TaskFaults {
+  /** A channel that has ended does not count as aligned. */
+  readonly endNotAligned?: boolean;
+  /** A snapshot is without the watermarks. */
+  readonly watermarkForgotten?: boolean;
+}
+
 /** What a task attempt runs on. Everything outside its own thread is behind one of these. */
 export interface TaskEnvironment {
   readonly graph: JobGraph;
@@ -15,6 +23,7 @@ export interface TaskEnvironment {
   readonly segments: SegmentClient;
   /** Unique per run of the job; names uncommitted output together with task and attempt. */
   readonly runId: string;
+  readonly faults?: TaskFaults;
   createState(range: KeyGroupRange): StateStore;
   /** State of an operator that stands on what this host has, restored; undefined when that is not what the task starts from. */
   openState?(operator: string, range: KeyGroupRange, segments: readonly SegmentRef[]): Promise<OpenedState | undefined>;

@@ -3,6 +3,7 @@ import { BUFFER_BARRIER, BUFFER_DATA, BUFFER_END, BUFFER_WATERMARK } from '../..
 import type { ChannelPosition, TaskChannel } from './deployment.js';
 import { readBarrier, readWatermark } from './event-payload.js';
 import { MAX_WATERMARK } from './operator-chain.js';
+import type { TaskFaults } from './task-environment.js';
 
 /** What one polled buffer means for the task. */
 export type InputEvent =
@@ -34,6 +35,7 @@ export class TaskInputs {
   #events: InputEvent[] = [];
   #combined: number;
   #aligning: { readonly checkpoint: number; readonly arrived: Set<number> } | undefined;
+  readonly #faults: TaskFaults;
   /** Checkpoints up to this id will never complete here. */
   #abortedUpTo: number;
 
@@ -43,6 +45,7 @@ export class TaskInputs {
     readonly gate: InputGate;
     readonly buildFirstEdges: ReadonlySet<number>;
     readonly minCheckpoint: number;
+    readonly faults?: TaskFaults | undefined;
   }) {
     this.#channels = options.channels;
     this.#gate = options.gate;
@@ -51,6 +54,7 @@ export class TaskInputs {
     this.#ended = options.channels.map((channel) => channel.ended);
     this.#buildFirst = options.buildFirstEdges;
     this.#abortedUpTo = options.minCheckpoint - 1;
+    this.#faults = options.faults ?? {};
     this.#combined = Math.min(...this.#watermarks);
     if (this.#building) this.#pauseProbeSide();
   }
@@ -167,7 +171,10 @@ export class TaskInputs {
   #alignedEvent(): InputEvent | undefined {
     const aligning = this.#aligning;
     if (aligning === undefined) return undefined;
-    const complete = this.#channels.every((_, index) => this.#ended[index] === true || aligning.arrived.has(index));
+    const endCounts = this.#faults.endNotAligned !== true;
+    const complete = this.#channels.every(
+      (_, index) => (endCounts && this.#ended[index] === true) || aligning.arrived.has(index),
+    );
     return complete ? { kind: 'barrier', checkpoint: aligning.checkpoint } : undefined;
   }
 

@@ -135,6 +135,7 @@ async function openInputs(
     gate,
     buildFirstEdges: new Set(vertex.inputs.filter((edge) => edge.buildFirst).map((edge) => edge.id)),
     minCheckpoint: deployment.minCheckpoint,
+    faults: environment.faults,
   });
 }
 

@@ -295,9 +295,11 @@ export class Task {
   }
 
   #position(parts: TaskParts): TaskPosition {
-    const watermark = parts.chain.watermarkPassed;
+    const isKept = this.#environment.faults?.watermarkForgotten !== true;
+    const watermark = isKept ? parts.chain.watermarkPassed : Number.NEGATIVE_INFINITY;
+    const inputs = parts.inputs?.positions() ?? [];
     return {
-      inputs: parts.inputs?.positions() ?? [],
+      inputs: isKept ? inputs : inputs.map((input) => ({ ...input, watermark: null })),
       outputs: parts.outputs.positions(),
       watermark: Number.isFinite(watermark) ? watermark : null,
       source: parts.source?.position ?? null,

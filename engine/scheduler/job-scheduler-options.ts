@@ -5,6 +5,8 @@ import type { JobGraph } from '../graph/index.js';
 export interface SchedulerFaults {
   /** Trims what a checkpoint covers before HEAD holds it. */
   readonly trimBeforeComplete?: boolean;
+  /** Takes acknowledgements of attempts that were replaced, and lets a checkpoint go on that has some. */
+  readonly ackOfDeadAttempt?: boolean;
 }
 
 export interface JobSchedulerOptions {

@@ -353,7 +353,7 @@ export class JobScheduler {
     const { restartsMax, exceptionsMax = restartsMax } = this.#options;
     if (error.kind === 'invalid' || this.#restarts > restartsMax || this.#exceptions > exceptionsMax)
       return this.#end(error);
-    this.#abort(`${names.join(', ')} failed`);
+    if (this.#options.faults?.ackOfDeadAttempt !== true) this.#abort(`${names.join(', ')} failed`);
     const lost = error.code === 'PARTITION_LOST' ? this.#producerOf(String(error.context.partition ?? '')) : undefined;
     const region = failureRegion(this.#graph, this.#tasks, lost === undefined ? names : [...names, lost]);
     const restarted: string[] = [];
@@ -442,7 +442,7 @@ export class JobScheduler {
 
   #current(name: string, attempt: number): TaskState | undefined {
     const task = this.#tasks.get(name);
-    return task?.attempt === attempt ? task : undefined;
+    return task?.attempt === attempt || this.#options.faults?.ackOfDeadAttempt === true ? task : undefined;
   }
 
   #producerOf(partition: string): string | undefined {
