@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { killFates } from './kills-life.js';
 import { type KillsReport, runKills } from './run-kills.js';
 
-const SEEDS = 200;
+const SEEDS = 120;
 /** The same ones in every run of the tests; `npm run chaos -- --sim --kills 10000` draws others. */
 const FIRST = 40_000;
 

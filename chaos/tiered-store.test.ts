@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { BlobStore, TieredBlobStore } from '../checkpoint/index.js';
 import { runTierScenario } from './tier-world.test.support.js';
 
-const SEEDS = 20;
+const SEEDS = 12;
 
 for (const authority of ['local', 'remote'] as const) {
   describe(`tiered blob store in the simulator, authority ${authority}`, () => {

@@ -34,7 +34,7 @@ export const chaos: Suite = {
   name: 'chaos',
   async run(context) {
     await seeds(context);
-    for (const mutant of MUTANTS) await hunt(context, mutant);
+    for (const mutant of MUTANTS.slice(0, size(context, MUTANTS.length, 2))) await hunt(context, mutant);
   },
 };
 

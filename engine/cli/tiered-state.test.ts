@@ -10,7 +10,7 @@ import type { FlightsResult } from './flights-demo.js';
 import type { RunResult } from './run-command.js';
 import { TestPlace, until } from './spawned-run.test.support.js';
 
-const ROWS = 450_000;
+const ROWS = 350_000;
 const KEYS = 1_000;
 /** Far less than there are windows open. */
 const TIERED = ['--state-store', 'tiered', '--state-memory-bytes', '65536', '--checkpoint-interval-ms', '200'];
