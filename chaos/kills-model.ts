@@ -153,9 +153,15 @@ export class KillsModel {
   /** Why the objects are not exactly what HEAD and these pins need, if so. */
   leak(pins: readonly Pin[]): string | undefined {
     const needed = new Set(this.#headNeeds());
-    for (const { name, manifest } of pins) for (const needs of [name, ...namesIn(manifest)]) needed.add(needs);
+    // A pin of a reader that died before it looked again may have come too late: what it names is there, or not.
+    const perhaps = new Set<string>();
+    for (const { name, manifest } of pins) {
+      needed.add(name);
+      const holds = this.#pinned.has(name) ? needed : perhaps;
+      for (const needs of namesIn(manifest)) holds.add(needs);
+    }
     const names = new Set(this.#objects.names());
-    const leaked = [...names].filter((name) => !needed.has(name));
+    const leaked = [...names].filter((name) => !needed.has(name) && !perhaps.has(name));
     const lost = [...needed].filter((name) => !names.has(name));
     if (leaked.length + lost.length === 0) return undefined;
     return `not needed: ${leaked.join(', ') || 'none'}; not there: ${lost.join(', ') || 'none'}; HEAD ${brief(this.head)}`;
