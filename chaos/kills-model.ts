@@ -212,7 +212,7 @@ export class KillsModel {
     for (const { task, segments, position } of manifest.tasks) {
       const space = this.space(task);
       this.counts.merged += segments.filter(({ deltas }) => deltas > 1).length;
-      const changes = segments.map((ref) => this.#changeOf(space, ref));
+      const changes = segments.map((ref) => this.#changeOf(task, space, ref));
       if (changes.some((change) => change === undefined)) continue;
       const content = space.overlaid(changes.filter((change) => change !== undefined));
       this.read(`checkpoint ${manifest.epoch}/${manifest.checkpointId}`, task, position, content);
@@ -223,8 +223,10 @@ export class KillsModel {
     return `${this.manifestOf(kept)?.epoch}/${kept.checkpointId}`;
   }
 
-  #changeOf(space: KeySpace, ref: SegmentRef): ReturnType<KeySpace['changeOf']> | undefined {
-    const key = ref.inline === undefined ? `${ref.object}@${ref.offset}` : `${ref.checksum}/${ref.inline}`;
+  #changeOf(task: string, space: KeySpace, ref: SegmentRef): ReturnType<KeySpace['changeOf']> | undefined {
+    // Of two tasks segments with the same bytes say different things: their keys are numbered differently.
+    const where = ref.inline === undefined ? `${ref.object}@${ref.offset}` : `${ref.checksum}/${ref.inline}`;
+    const key = `${task} ${where}`;
     let change = this.#changes.get(key);
     if (change !== undefined) return change;
     const object = ref.inline === undefined ? this.#objects.bytes(ref.object) : Buffer.from(ref.inline, 'base64');
