@@ -49,7 +49,7 @@ describe('killing workers', () => {
     deepEqual(place.leftovers(), []);
   });
 
-  /** How many workers were killed. */
+  /** How many workers were killed while there was work to lose. */
   async function killedRun(index: number, random: Random, expected: readonly string[]): Promise<number> {
     const out = place.path(`out-${index}`);
     const cluster = CLUSTERS[index % CLUSTERS.length] as readonly string[];
@@ -77,8 +77,10 @@ describe('killing workers', () => {
     deepEqual({ duplicates, missing, unexpected }, { duplicates: 0, missing: 0, unexpected: 0 }, what);
     const result = run.result<RunResult>();
     equal(result.rows, ROWS, what);
-    // One that ended before its first kill, on a machine that is busy, proves nothing, and counts for nothing.
-    ok(killedAfterMs.length === 0 || (result.checkpoints > 1 && result.restarts > 0), `${what}: ${run.stdout}`);
+    // On a machine that is busy all kills of a run may come when its rows are through, where nothing is left to restart:
+    // they prove nothing, and count for nothing. If no kill ever counts, the test fails for want of kills.
+    if (result.restarts === 0) return 0;
+    ok(result.checkpoints > 1, `${what}: ${run.stdout}`);
     return killedAfterMs.length;
   }
 });
