@@ -1,49 +1,25 @@
 /** The state store: keyed state, timers, delta segments, restore. Usable alone. */
 
-export {
-  type AggregatedRow,
-  type AggregateResults,
-  AggregatesState,
-  type LaneAggregate,
-  type LaneAggregates,
-} from './aggregates-state.js';
-export type { Line } from './base-record.js';
-export type { BaseStores } from './base-store.js';
-export { BroadcastState, type ReadonlyBroadcastState } from './broadcast-state.js';
-export { ABSENT, AWAY, type ColdAnswer, type ColdEntry, type ColdState, type ColdTable, FOUND } from './cold-state.js';
-export type { CurrentKey } from './current-key.js';
-export { describeEntry, type EntryDescription } from './describe-entry.js';
-export type { StateEntry } from './entries-of-key.js';
-export type { EntryStorage, StoredEntry } from './entry-storage.js';
-export type { TtlSettings } from './expiry.js';
-export type { History } from './folder-list.js';
-export { FoldingState } from './folding-state.js';
+export type { Line } from './host/base-record.js';
+export type { BaseStores } from './host/base-store.js';
+export type { History } from './host/folder-list.js';
 export {
   type HeadState,
   HostState,
   type HostStateOptions,
   type LocalRestore,
   type OperatorSegment,
-} from './host-state.js';
-export { KeyedStates, type KeyedStatesOptions } from './keyed-states.js';
-export { ListState } from './list-state.js';
-export { type LmdbSettings, lmdbBaseStores, loadLmdb } from './lmdb-base-store.js';
-export { MapState } from './map-state.js';
-export { MemoryBaseStores } from './memory-base-store.js';
-export { MemoryStateStore, type MemoryStateStoreOptions } from './memory-state-store.js';
-export { OperatorList, type Redistribution } from './operator-list.js';
+} from './host/host-state.js';
+export { type LmdbSettings, lmdbBaseStores, loadLmdb } from './host/lmdb-base-store.js';
+export { MemoryBaseStores } from './host/memory-base-store.js';
 export {
-  type BroadcastStateSpec,
-  broadcastState,
-  type OperatorListSpec,
-  type OperatorStateOf,
-  type OperatorStateSpec,
-  type OperatorStateSpecs,
-  OperatorStates,
-  type OperatorStatesOf,
-  operatorList,
-} from './operator-states.js';
-export type { QueryKey } from './query-key.js';
+  type CompletedSegment,
+  type FolderSettings,
+  StateFolder,
+  type StateFolderOptions,
+} from './host/state-folder.js';
+export type { StateEntry } from './query/entries-of-key.js';
+export type { QueryKey } from './query/query-key.js';
 export {
   readState,
   type StateAnswer,
@@ -51,12 +27,14 @@ export {
   StateReader,
   type StateReaderOptions,
   type StateSummary,
-} from './read-state.js';
-export { type RemotePart, RemoteState, type RemoteStateOptions } from './remote-state.js';
-export { operatorStatesOf, restoreSegment } from './restore-segment.js';
-
-export { describeStates, type StateDescription } from './segment-format.js';
-export type { FrozenStates } from './segment-write.js';
+} from './query/read-state.js';
+export { StateClient, type StateClientOptions } from './query/state-client.js';
+export { StateQueries, type StateQueriesOptions } from './query/state-queries.js';
+export { describeEntry, type EntryDescription } from './segment/describe-entry.js';
+export { describeStates, type StateDescription } from './segment/segment-format.js';
+export type { FrozenStates } from './segment/segment-write.js';
+export { immediateWriter, type StateWriter, steppedWriter, writeAtOnce } from './segment/state-writer.js';
+export { PortWriter, WriterThread } from './segment/writer-thread.js';
 export type {
   ByteTable,
   KeyedRows,
@@ -72,14 +50,32 @@ export type {
   VisitBytes,
   VisitLanes,
 } from './spi.js';
-export { StateClient, type StateClientOptions } from './state-client.js';
 export {
-  type CompletedSegment,
-  type FolderSettings,
-  StateFolder,
-  type StateFolderOptions,
-} from './state-folder.js';
-export { StateQueries, type StateQueriesOptions } from './state-queries.js';
+  type AggregatedRow,
+  type AggregateResults,
+  AggregatesState,
+  type LaneAggregate,
+  type LaneAggregates,
+} from './states/aggregates-state.js';
+export { BroadcastState, type ReadonlyBroadcastState } from './states/broadcast-state.js';
+export type { CurrentKey } from './states/current-key.js';
+export type { TtlSettings } from './states/expiry.js';
+export { FoldingState } from './states/folding-state.js';
+export { KeyedStates, type KeyedStatesOptions } from './states/keyed-states.js';
+export { ListState } from './states/list-state.js';
+export { MapState } from './states/map-state.js';
+export { OperatorList, type Redistribution } from './states/operator-list.js';
+export {
+  type BroadcastStateSpec,
+  broadcastState,
+  type OperatorListSpec,
+  type OperatorStateOf,
+  type OperatorStateSpec,
+  type OperatorStateSpecs,
+  OperatorStates,
+  type OperatorStatesOf,
+  operatorList,
+} from './states/operator-states.js';
 export {
   type AggregatesStateSpec,
   type AggregatingStateSpec,
@@ -98,10 +94,13 @@ export {
   type StatesOf,
   type ValueStateSpec,
   valueState,
-} from './state-specs.js';
-export { runStateStoreCase, stateStoreConformance } from './state-store-conformance.js';
-export { stateStoreContract } from './state-store-contract.js';
-export type { MakeStateStore, StateStoreContractCase } from './state-store-contract-case.js';
+} from './states/state-specs.js';
+export { json, type NamedCodec, type StateCodec, type StateValue, type ValueSpec } from './states/value-spec.js';
+export { ValueState } from './states/value-state.js';
+export type { EntryStorage, StoredEntry } from './stores/entry-storage.js';
+export { runStateStoreCase, stateStoreConformance } from './stores/state-store-conformance.js';
+export { stateStoreContract } from './stores/state-store-contract.js';
+export type { MakeStateStore, StateStoreContractCase } from './stores/state-store-contract-case.js';
 export {
   type BuiltInStateStore,
   builtInStateStore,
@@ -109,11 +108,19 @@ export {
   type StateStoreHost,
   type StateStorePlugin,
   type StateStores,
-} from './state-store-plugin.js';
-export { StateView, type StateViewOptions, type ViewEntry } from './state-view.js';
-export { immediateWriter, type StateWriter, steppedWriter, writeAtOnce } from './state-writer.js';
-export { StoredStateStore } from './stored-state-store.js';
-export { json, type NamedCodec, type StateCodec, type StateValue, type ValueSpec } from './value-spec.js';
-export { ValueState } from './value-state.js';
-export type { OverlayEntry, ViewDescription } from './view-description.js';
-export { PortWriter, WriterThread } from './writer-thread.js';
+} from './stores/state-store-plugin.js';
+export { StoredStateStore } from './stores/stored-state-store.js';
+export { MemoryStateStore, type MemoryStateStoreOptions } from './tables/memory-state-store.js';
+export {
+  ABSENT,
+  AWAY,
+  type ColdAnswer,
+  type ColdEntry,
+  type ColdState,
+  type ColdTable,
+  FOUND,
+} from './view/cold-state.js';
+export { type RemotePart, RemoteState, type RemoteStateOptions } from './view/remote-state.js';
+export { operatorStatesOf, restoreSegment } from './view/restore-segment.js';
+export { StateView, type StateViewOptions, type ViewEntry } from './view/state-view.js';
+export type { OverlayEntry, ViewDescription } from './view/view-description.js';

@@ -3,8 +3,8 @@ import { describe, it } from 'node:test';
 import { silentLogger, systemClock } from '../../base/index.js';
 import { bearerToken, openFrontDoor } from '../../base/rpc/index.js';
 import { MemoryBlobStore } from '../../checkpoint/index.js';
-import { CheckpointedStates, KEY_GROUPS } from '../../statestore/checkpointed-states.test.support.js';
 import { StateClient, StateQueries, valueState } from '../../statestore/index.js';
+import { CheckpointedStates, KEY_GROUPS } from '../../statestore/states/checkpointed-states.test.support.js';
 import { serveState } from './state-api.js';
 
 const clock = systemClock();

@@ -1,0 +1,248 @@
+import { type BlobStore, type KeyGroups, type SegmentState, StoredSegment } from '../../checkpoint/index.js';
+import { type RemotePart, RemoteState } from '../view/remote-state.js';
+import { operatorStatesOf } from '../view/restore-segment.js';
+import type { ViewDescription } from '../view/view-description.js';
+import { beginning, type Line, sameLine, uncovered } from './base-record.js';
+import type { History } from './folder-list.js';
+import { type CompletedSegment, StateFolder, type StateFolderOptions } from './state-folder.js';
+
+/** What HEAD says, read now. */
+export interface HeadState extends History {
+  /** Of the leader; 0: there never was one. */
+  readonly epoch: number;
+  /** Of the newest checkpoint, by operator: what each of its tasks has. */
+  readonly parts: ReadonlyMap<string, readonly RemotePart[]>;
+}
+
+/** What a task needs to start from what this host has: see `restoreSegment`. */
+export interface LocalRestore {
+  readonly description: ViewDescription;
+  readonly operatorStates: readonly SegmentState[];
+}
+
+/** A task's segment in a checkpoint, or about to be. */
+export interface OperatorSegment extends CompletedSegment {
+  readonly operator: string;
+}
+
+export interface HostStateOptions extends Omit<StateFolderOptions, 'history' | 'parts'> {
+  /** Of the job: 0 to one less. */
+  readonly keyGroups: number;
+  readonly readHead: () => Promise<HeadState>;
+  /** Where segments of checkpoints are. */
+  readonly store: BlobStore;
+}
+
+/**
+ * The state folders of a job on one host, one for each operator, opened when they are first needed: told what happens to
+ * checkpoints, in the order in which it does, they keep up with HEAD, fold and fetch in the background.
+ *
+ * All tasks of the job are on this host: whose segment is not in a checkpoint has not changed.
+ *
+ * Nothing that goes wrong here harms the job: a folder that fails is closed, and opened again from HEAD at the next checkpoint.
+ * The same happens when this class may have missed something: under a new leader, and when it is not told how a checkpoint ended.
+ */
+export class HostState {
+  readonly #options: HostStateOptions;
+  readonly #folders = new Map<string, StateFolder>();
+  /** Checkpoints that are stored, of this leader, of which it is not known yet whether they complete. */
+  readonly #stored = new Map<number, readonly OperatorSegment[]>();
+  #epoch = 0;
+  /** Calls, one after the other. */
+  #last: Promise<unknown> = Promise.resolve();
+  /** Folding and fetching, one after the other. */
+  #background: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(options: HostStateOptions) {
+    this.#options = options;
+  }
+
+  /** Keeps a segment that a task took. */
+  hold(operator: string, segment: Uint8Array): Promise<void> {
+    return this.#inTurn(operator, async () => {
+      const folder = await this.#folder(operator);
+      await folder.hold(segment);
+    });
+  }
+
+  /** The leader of this epoch has these segments stored, to publish them as a checkpoint. */
+  stored(checkpointId: number, epoch: number, segments: readonly OperatorSegment[]): Promise<void> {
+    return this.#inTurn('all', async () => {
+      if (epoch !== this.#epoch) await this.#begin(epoch);
+      this.#stored.set(checkpointId, segments);
+    });
+  }
+
+  /** The checkpoint is in HEAD. */
+  completed(checkpointId: number, epoch: number): Promise<void> {
+    return this.#inTurn('all', async () => {
+      const line = { checkpointId, epoch };
+      if (epoch < this.#epoch) return;
+      const segments = this.#stored.get(checkpointId) ?? [];
+      this.#stored.delete(checkpointId);
+      const isUnbroken = epoch === this.#epoch && [...this.#stored.keys()].every((id) => id > checkpointId);
+      if (!isUnbroken) await this.#begin(epoch);
+      for (const operator of this.#folders.keys()) {
+        const own = segments.filter((segment) => segment.operator === operator);
+        await this.#guarded(operator, (folder) => this.#complete(folder, line, own));
+      }
+      this.#work();
+    });
+  }
+
+  aborted(checkpointId: number): Promise<void> {
+    return this.#inTurn('all', async () => {
+      this.#stored.delete(checkpointId);
+      for (const operator of this.#folders.keys()) {
+        await this.#guarded(operator, (folder) => folder.aborted(checkpointId));
+      }
+    });
+  }
+
+  /** For readers: state at the newest completed checkpoint; undefined when there is none to be had. */
+  describe(operator: string): Promise<ViewDescription | undefined> {
+    let description: ViewDescription | undefined;
+    return this.#inTurn(operator, async () => {
+      description = (await this.#folder(operator)).describe();
+    }).then(() => description);
+  }
+
+  /**
+   * For a task of these key groups, which is to start from a checkpoint where it has these segments (checksums, oldest first; none:
+   * from nothing). Undefined unless that is what is here, all of it, and HEAD's newest.
+   */
+  restore(operator: string, range: KeyGroups, segments: readonly string[]): Promise<LocalRestore | undefined> {
+    let found: LocalRestore | undefined;
+    return this.#inTurn(operator, async () => {
+      const folder = await this.#folder(operator);
+      const description = folder.describe();
+      const { latest, parts } = await this.#options.readHead();
+      if (!sameLine(description.line, latest ?? beginning) || folder.missing(range).length > 0) return;
+      const part = parts.get(operator)?.find((one) => one.range.first === range.first && one.range.last === range.last);
+      const refs = part?.segments ?? [];
+      if (refs.map(({ checksum }) => checksum).join() !== segments.join()) return;
+      const opened = await Promise.all(refs.map((ref) => StoredSegment.open(this.#options.store, ref)));
+      found = { description, operatorStates: opened.flatMap(({ index }) => operatorStatesOf(index.states)) };
+    }).then(() => found);
+  }
+
+  /** After the death of a process that may have had views open: otherwise it pins every page that is replaced. */
+  checkReaders(): Promise<number> {
+    let dead = 0;
+    return this.#inTurn('all', async () => {
+      for (const folder of this.#folders.values()) dead += folder.checkReaders();
+    }).then(() => dead);
+  }
+
+  /** Resolves when nothing is left to fold or fetch. */
+  async idle(): Promise<void> {
+    await this.#last;
+    while (this.#background !== undefined) await this.#background;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#last;
+    await this.#closeAll();
+    await this.#background;
+  }
+
+  /** Everything is opened anew when it is next needed: what HEAD does not confirm is not used. */
+  async #begin(epoch: number): Promise<void> {
+    const operators = [...this.#folders.keys()];
+    this.#epoch = epoch;
+    this.#stored.clear();
+    await this.#closeAll();
+    for (const operator of operators) await this.#folder(operator);
+  }
+
+  /** Folding and fetching end with their current step. */
+  async #closeAll(): Promise<void> {
+    const folders = [...this.#folders.values()];
+    this.#folders.clear();
+    for (const folder of folders) await folder.close();
+  }
+
+  async #folder(operator: string): Promise<StateFolder> {
+    const known = this.#folders.get(operator);
+    if (known !== undefined) return known;
+    const { root, keyGroups, readHead } = this.#options;
+    const { epoch, latest, kept, parts } = await readHead();
+    const own = parts.get(operator) ?? [];
+    const folder = await StateFolder.open({
+      ...this.#options,
+      root: `${root}/${operator}`,
+      history: { latest, kept },
+      parts: own,
+    });
+    if (latest === undefined) await folder.startEmpty(this.#all);
+    this.#options.logger.debug(
+      { operator, missing: folder.missing({ first: 0, last: keyGroups - 1 }) },
+      'state opened',
+    );
+    this.#folders.set(operator, folder);
+    this.#epoch = Math.max(this.#epoch, epoch);
+    return folder;
+  }
+
+  async #complete(folder: StateFolder, line: Line, segments: readonly OperatorSegment[]): Promise<void> {
+    const known = folder.describe().line;
+    // It was opened when HEAD had moved already.
+    if (known.epoch === line.epoch && known.checkpointId >= line.checkpointId) return;
+    await folder.completed(line, segments, uncovered(this.#all, segments));
+  }
+
+  get #all(): KeyGroups {
+    return { first: 0, last: this.#options.keyGroups - 1 };
+  }
+
+  /** Folds what is due and fetches what is missing, unless that is going on already. */
+  #work(): void {
+    if (this.#background !== undefined || this.#closed) return;
+    this.#background = this.#workAll().finally(() => {
+      this.#background = undefined;
+    });
+  }
+
+  async #workAll(): Promise<void> {
+    for (const operator of [...this.#folders.keys()]) {
+      await this.#guarded(operator, async (folder) => {
+        if (this.#closed) return;
+        if (folder.missing(this.#all).length > 0) await this.#hydrate(operator, folder);
+        if (folder.isFoldDue) await folder.fold();
+      });
+    }
+  }
+
+  async #hydrate(operator: string, folder: StateFolder): Promise<void> {
+    const { latest, parts } = await this.#options.readHead();
+    const own = parts.get(operator);
+    if (latest === undefined || own === undefined) return;
+    await folder.hydrate(this.#all, new RemoteState({ store: this.#options.store, line: latest, parts: own }));
+  }
+
+  async #guarded(operator: string, use: (folder: StateFolder) => Promise<void>): Promise<void> {
+    const folder = this.#folders.get(operator);
+    if (folder === undefined) return;
+    try {
+      await use(folder);
+    } catch (thrown) {
+      // Closed meanwhile: nobody wants it any more.
+      if (this.#folders.get(operator) !== folder) return;
+      this.#failed(operator, thrown);
+      this.#folders.delete(operator);
+      await folder.close().catch((error) => this.#failed(operator, error));
+    }
+  }
+
+  #inTurn(operator: string, run: () => Promise<void>): Promise<void> {
+    const done = this.#last.then(run).catch((thrown) => this.#failed(operator, thrown));
+    this.#last = done;
+    return done;
+  }
+
+  #failed(operator: string, thrown: unknown): void {
+    this.#options.logger.warn({ operator, error: String(thrown) }, 'state on this host could not be kept up');
+  }
+}
