@@ -31,6 +31,7 @@ export {
   type SizedObject,
   type StoreFindings,
 } from './check-store.js';
+export { type CheckpointLocation, type OpenedCheckpoints, openCheckpointPlace } from './checkpoint-place.js';
 export {
   CheckpointStore,
   type CheckpointStoreOptions,

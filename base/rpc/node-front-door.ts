@@ -1,6 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { WebSocketServer } from 'ws';
 import { type Connection, FRAME_BYTES_MAX } from '../network.js';
 import { addressInUse, listenFailed } from './connection-errors.js';
 import { type FrontDoor, type FrontDoorOptions, hostPort, LOOPBACK, PORT_IN_USE_ADVICE } from './front-door.js';
@@ -12,6 +11,7 @@ const HEAD_TIMEOUT_MS = 10_000;
 
 /** The front door on node:http and `ws`: runs wherever Node does. */
 export async function openNodeFrontDoor(options: FrontDoorOptions): Promise<FrontDoor> {
+  const { WebSocketServer } = await import('ws');
   const host = options.host ?? LOOPBACK;
   const router = new HttpRouter(options);
   const acceptors = new Map<string, (connection: Connection) => void>();

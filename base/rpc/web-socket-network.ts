@@ -1,5 +1,5 @@
 import { connect as connectTcp, type Socket } from 'node:net';
-import { WebSocket } from 'ws';
+import type { WebSocket } from 'ws';
 import type { Clock } from '../clock.js';
 import { type Connection, FRAME_BYTES_MAX, type Network } from '../network.js';
 import { addressInvalid, connectFailed } from './connection-errors.js';
@@ -20,12 +20,14 @@ export function webSocketNetwork(options: { readonly clock: Clock }): Network {
   };
 }
 
-function connect(address: string, clock: Clock): Promise<Connection> {
+async function connect(address: string, clock: Clock): Promise<Connection> {
+  // Loaded by who connects this way: few processes do.
+  const { WebSocket: Client } = await import('ws');
   return new Promise((resolve, reject) => {
     let socket: Socket | undefined;
     let client: WebSocket;
     try {
-      client = new WebSocket(address, {
+      client = new Client(address, {
         perMessageDeflate: false,
         maxPayload: FRAME_BYTES_MAX,
         handshakeTimeout: CONNECT_TIMEOUT_MS,

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { writeCountingJob } from './counting-job.test.support.js';
-import type { RunResult } from './run-command.js';
+import type { RunResult } from './run-job.js';
 import { TestPlace } from './spawned-run.test.support.js';
 
 const JOB_HEAD = "import { job, jsonLines, parquet, rows } from 'millrace';\n";

@@ -1,13 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { diff } from './checkpoints/diff.js';
-import { fsck } from './checkpoints/fsck.js';
-import { gc } from './checkpoints/gc.js';
-import { ls } from './checkpoints/ls.js';
-import { repair } from './checkpoints/repair.js';
-import { restore } from './checkpoints/restore.js';
-import { savepoint } from './checkpoints/savepoint.js';
-import { show } from './checkpoints/show.js';
-import { addToolOptions, runTool, type ToolFlags } from './checkpoints/tool.js';
+import { runTool } from './checkpoints/tool.js';
+import { addToolOptions, type ToolFlags } from './checkpoints/tool-options.js';
 import { wholeNumber } from './options.js';
 
 const WHERE = 'the --state-dir of a run, the folder of a store, or s3://bucket/prefix; of a job or of a savepoint';
@@ -56,12 +49,16 @@ export function addCheckpointsCommand(program: Command): void {
 
   tool('ls', 'Lists the checkpoints that are kept: sizes, what each added to the one before, pins.')
     .argument('<where>', WHERE)
-    .action((where: string, flags: ToolFlags) => runTool(flags, (t) => ls(t, where)));
+    .action((where: string, flags: ToolFlags) =>
+      runTool(flags, async (t) => (await import('./checkpoints/ls.js')).ls(t, where)),
+    );
 
   tool('show', 'Draws sizes by task, state and key groups, and sums up where each task was.')
     .argument('<where>', WHERE)
     .argument('[id]', 'the checkpoint (default: the newest)', checkpointId)
-    .action((where: string, id: number | undefined, flags: ToolFlags) => runTool(flags, (t) => show(t, where, id)));
+    .action((where: string, id: number | undefined, flags: ToolFlags) =>
+      runTool(flags, async (t) => (await import('./checkpoints/show.js')).show(t, where, id)),
+    );
 
   tool('diff', 'Counts the entries that were added, changed and removed between two checkpoints.')
     .argument('<where>', WHERE)
@@ -69,14 +66,14 @@ export function addCheckpointsCommand(program: Command): void {
     .argument('<to>', 'likewise')
     .option('--keys <n>', 'also shows so many changed entries of each state', wholeNumber(0, 100_000), 0)
     .action((where: string, from: string, to: string, flags: ToolFlags & { readonly keys: number }) =>
-      runTool(flags, (t) => diff(t, where, from, to, flags.keys)),
+      runTool(flags, async (t) => (await import('./checkpoints/diff.js')).diff(t, where, from, to, flags.keys)),
     );
 
   tool('fsck', 'Verifies HEAD, manifests, segments and pins; says what nothing refers to. Exit code 1 on damage.')
     .argument('<where>', WHERE)
     .option('--deep', 'reads every byte, not the indexes alone')
     .action((where: string, flags: ToolFlags & { readonly deep?: true }) =>
-      runTool(flags, (t) => fsck(t, where, flags.deep === true)),
+      runTool(flags, async (t) => (await import('./checkpoints/fsck.js')).fsck(t, where, flags.deep === true)),
     );
 
   tool('gc', 'Removes what no checkpoint refers to and none ever will; of a half-written savepoint, all there is.')
@@ -88,7 +85,9 @@ export function addCheckpointsCommand(program: Command): void {
     ])
     .addHelpText('after', GC_HELP)
     .action((where: string, flags: ToolFlags & { readonly dryRun?: true; readonly unpin?: readonly string[] }) =>
-      runTool(flags, (t) => gc(t, where, { dryRun: flags.dryRun === true, unpin: flags.unpin ?? [] })),
+      runTool(flags, async (t) =>
+        (await import('./checkpoints/gc.js')).gc(t, where, { dryRun: flags.dryRun === true, unpin: flags.unpin ?? [] }),
+      ),
     );
 
   tool('repair', 'Makes HEAD anew where it is gone or damaged, from what else speaks of checkpoints.')
@@ -96,7 +95,9 @@ export function addCheckpointsCommand(program: Command): void {
     .option('--dry-run', 'changes nothing, says what it would')
     .addHelpText('after', REPAIR_HELP)
     .action((where: string, flags: ToolFlags & { readonly dryRun?: true }) =>
-      runTool(flags, (t) => repair(t, where, { dryRun: flags.dryRun === true })),
+      runTool(flags, async (t) =>
+        (await import('./checkpoints/repair.js')).repair(t, where, { dryRun: flags.dryRun === true }),
+      ),
     );
 
   tool('savepoint', 'Copies a checkpoint, every byte of it verified, to a place of its own.')
@@ -107,8 +108,11 @@ export function addCheckpointsCommand(program: Command): void {
     .addHelpText('after', SAVEPOINT_HELP)
     .action(
       (where: string, target: string, flags: ToolFlags & { readonly checkpoint?: number; readonly finish?: true }) =>
-        runTool(flags, (t) =>
-          savepoint(t, where, target, { checkpoint: flags.checkpoint, finish: flags.finish === true }),
+        runTool(flags, async (t) =>
+          (await import('./checkpoints/savepoint.js')).savepoint(t, where, target, {
+            checkpoint: flags.checkpoint,
+            finish: flags.finish === true,
+          }),
         ),
     );
 
@@ -119,7 +123,12 @@ export function addCheckpointsCommand(program: Command): void {
     .option('--replace', 'also where there are checkpoints: they become older ones')
     .addHelpText('after', RESTORE_HELP)
     .action((from: string, dir: string, flags: ToolFlags & { readonly claim?: true; readonly replace?: true }) =>
-      runTool(flags, (t) => restore(t, from, dir, { claim: flags.claim === true, replace: flags.replace === true })),
+      runTool(flags, async (t) =>
+        (await import('./checkpoints/restore.js')).restore(t, from, dir, {
+          claim: flags.claim === true,
+          replace: flags.replace === true,
+        }),
+      ),
     );
 }
 

@@ -17,8 +17,9 @@ import {
   type Timer,
 } from '../../base/index.js';
 import { type AuthenticatedPeer, acceptPeer, nodeNetwork, type RpcPeer } from '../../base/rpc/index.js';
+import type { CheckpointLocation } from '../../checkpoint/index.js';
 import type { ShuffleClientEnd, ShuffleMaster } from '../../shuffle/index.js';
-import type { CheckpointLocation, DaemonSettings } from '../daemon/index.js';
+import type { DaemonSettings } from '../daemon/index.js';
 import {
   decodeRegisterWorker,
   type JobArtefact,
@@ -31,7 +32,6 @@ import {
 } from '../runtime/index.js';
 import type { SchedulerDriver } from '../scheduler/index.js';
 import { connectDaemon } from './connect-daemon.js';
-import { inProcessControl } from './in-process-control.js';
 import type { RunFolders } from './run-folders.js';
 import { VERSION } from './version.js';
 
@@ -125,7 +125,7 @@ export class Cluster {
 
   /** Starts the daemon and connects to it. */
   static async start(options: ClusterOptions): Promise<Cluster> {
-    const { clock, random, network, control } = options.surroundings ?? thisMachine(options);
+    const { clock, random, network, control } = options.surroundings ?? (await thisMachine(options));
     const { http } = options;
     const token = http?.token ?? random.nonce() + random.nonce();
     const address = options.folders.socket('daemon');
@@ -330,9 +330,13 @@ export class Cluster {
   }
 }
 
-function thisMachine({ shuffle, logger }: ClusterOptions): ClusterSurroundings {
+async function thisMachine({ shuffle, logger }: ClusterOptions): Promise<ClusterSurroundings> {
   const clock = systemClock();
-  const control = shuffle === 'memory' ? inProcessControl(logger) : spawnControl();
+  const control =
+    shuffle === 'memory'
+      ? // Daemon and workers in this process: all of their code, which a run with processes does without.
+        (await import('./in-process-control.js')).inProcessControl(logger)
+      : spawnControl();
   return { clock, random: systemRandom(), network: nodeNetwork({ clock }), control };
 }
 

@@ -7,7 +7,7 @@ import { DirectoryBlobStore, type Manifest, readHead, type SegmentRef } from '..
 import { readJsonLines } from '../connectors/index.js';
 import { compareLines } from '../examples/index.js';
 import { expectedCounts, writeCountingJob } from './counting-job.test.support.js';
-import type { RunResult } from './run-command.js';
+import type { RunResult } from './run-job.js';
 import { type SpawnedRun, TestPlace, until } from './spawned-run.test.support.js';
 
 const ROWS = 320_000;

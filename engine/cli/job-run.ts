@@ -12,9 +12,14 @@ import {
   systemClock,
   systemRandom,
 } from '../../base/index.js';
-import type { CheckpointStore, Manifest } from '../../checkpoint/index.js';
+import {
+  type CheckpointLocation,
+  type CheckpointStore,
+  type Manifest,
+  type OpenedCheckpoints,
+  openCheckpointPlace,
+} from '../../checkpoint/index.js';
 import type { JobParams } from '../api/index.js';
-import { type CheckpointLocation, type OpenedCheckpoints, openCheckpointPlace } from '../daemon/index.js';
 import { type JobGraph, taskName } from '../graph/index.js';
 import {
   isShuffleModule,

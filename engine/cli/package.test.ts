@@ -7,7 +7,7 @@ import { nodeDisk } from '../../base/index.js';
 import { readJsonLines } from '../connectors/index.js';
 import { compareLines } from '../examples/index.js';
 import { expectedCounts, writeCountingJob } from './counting-job.test.support.js';
-import type { RunResult } from './run-command.js';
+import type { RunResult } from './run-job.js';
 import { ROOT, TestPlace } from './spawned-run.test.support.js';
 
 const ROWS = 20_000;

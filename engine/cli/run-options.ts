@@ -1,8 +1,7 @@
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type LogLevel, MillraceError } from '../../base/index.js';
-import { parseBlobStoreUrl } from '../../checkpoint/index.js';
-import type { CheckpointLocation } from '../daemon/index.js';
+import { type CheckpointLocation, parseBlobStoreUrl } from '../../checkpoint/index.js';
 import type { ShuffleKind, StateStoreKind } from '../runtime/index.js';
 import { addFrontDoorOptions, type FrontDoorFlags } from './front-door.js';
 import { kindOrModule } from './module-option.js';

@@ -8,7 +8,7 @@ import { readJsonLines } from '../connectors/index.js';
 import { compareLines } from '../examples/index.js';
 import { expectedCounts, writeCountingJob } from './counting-job.test.support.js';
 import type { FlightsResult } from './flights-demo.js';
-import type { RunResult } from './run-command.js';
+import type { RunResult } from './run-job.js';
 import { ROOT, TestPlace, until } from './spawned-run.test.support.js';
 
 const EXAMPLE = pathToFileURL(join(ROOT, 'dist', 'statestore', 'example-state-store.js')).href;

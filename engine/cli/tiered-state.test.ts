@@ -7,7 +7,7 @@ import { readJsonLines } from '../connectors/index.js';
 import { compareLines } from '../examples/index.js';
 import { expectedCounts, writeCountingJob } from './counting-job.test.support.js';
 import type { FlightsResult } from './flights-demo.js';
-import type { RunResult } from './run-command.js';
+import type { RunResult } from './run-job.js';
 import { TestPlace, until } from './spawned-run.test.support.js';
 
 const ROWS = 350_000;

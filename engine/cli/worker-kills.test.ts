@@ -6,7 +6,7 @@ import { nodeDisk, type Random, seededRandom } from '../../base/index.js';
 import { readJsonLines } from '../connectors/index.js';
 import { compareLines } from '../examples/index.js';
 import { expectedOfFlights } from './expected-flights.test.support.js';
-import type { RunResult } from './run-command.js';
+import type { RunResult } from './run-job.js';
 import { FLIGHTS_JOB, killIfThere, pause, TestPlace, until } from './spawned-run.test.support.js';
 
 const KILLS_MIN = 20;

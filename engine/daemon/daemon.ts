@@ -16,12 +16,16 @@ import {
   type FrontDoor,
   openFrontDoor,
 } from '../../base/rpc/index.js';
-import { SegmentHome } from '../../checkpoint/index.js';
+import {
+  type CheckpointLocation,
+  type OpenedCheckpoints,
+  openCheckpointPlace,
+  SegmentHome,
+} from '../../checkpoint/index.js';
 import { type IdleLimits, SHUFFLE_DEFAULTS, type ShufflePlugin, type ShuffleServiceEnd } from '../../shuffle/index.js';
 import { StateQueries } from '../../statestore/index.js';
 import { KEY_GROUPS } from '../graph/index.js';
 import { SERVICE, SHUFFLE_SETTINGS, type ShuffleKind } from '../runtime/index.js';
-import { type CheckpointLocation, type OpenedCheckpoints, openCheckpointPlace } from './checkpoint-place.js';
 import { serveControl } from './control-api.js';
 import { type DaemonMetrics, daemonMetrics } from './metrics.js';
 import { serveSegments } from './segment-service.js';
@@ -181,7 +185,7 @@ export class Daemon {
           front_door: frontDoor.implementation,
           shuffle: options.shuffle.name,
         };
-        metrics = daemonMetrics({ shuffle, home, connections: () => peers.size, labels });
+        metrics = await daemonMetrics({ shuffle, home, connections: () => peers.size, labels });
         serveControl(frontDoor, { master: shuffle.master, info });
         const breathe = () => yieldTurn(clock);
         serveState(

@@ -1,4 +1,3 @@
-import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import type { SegmentHome } from '../../checkpoint/index.js';
 import type { ShuffleServiceEnd, ShuffleServiceMetrics, WriterStatus } from '../../shuffle/index.js';
 
@@ -33,12 +32,14 @@ export interface DaemonMetrics {
 }
 
 /** Prometheus metrics of a daemon and its process. The services bump plain numbers; they are looked at when somebody asks. */
-export function daemonMetrics(sources: {
+export async function daemonMetrics(sources: {
   readonly shuffle: ShuffleServiceEnd;
   readonly home: SegmentHome;
   readonly connections: () => number;
   readonly labels: Readonly<Record<string, string>>;
-}): DaemonMetrics {
+}): Promise<DaemonMetrics> {
+  // Of daemons with a front door alone: it takes a while to load.
+  const { Counter, collectDefaultMetrics, Gauge, Registry } = await import('prom-client');
   const { shuffle, home } = sources;
   const registry = new Registry();
   const registers = [registry];

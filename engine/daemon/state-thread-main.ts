@@ -1,8 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { MillraceError, nodeByteFiles, nodeDisk, stderrLogger, systemClock, systemRandom } from '../../base/index.js';
+import { openCheckpointPlace } from '../../checkpoint/index.js';
 import { HostState, lmdbBaseStores } from '../../statestore/index.js';
 import { KEY_GROUPS } from '../graph/index.js';
-import { openCheckpointPlace } from './checkpoint-place.js';
 import { readHeadState } from './operator-parts.js';
 import type { StateCall, StateReply, StateThreadSettings } from './state-thread.js';
 

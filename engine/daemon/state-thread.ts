@@ -1,8 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { type Logger, type LogLevel, MillraceError } from '../../base/index.js';
-import type { KeyGroups } from '../../checkpoint/index.js';
+import type { CheckpointLocation, KeyGroups } from '../../checkpoint/index.js';
 import type { LocalRestore, OperatorSegment, ViewDescription } from '../../statestore/index.js';
-import type { CheckpointLocation } from './checkpoint-place.js';
 
 /** Plain data. */
 export interface StateThreadSettings {

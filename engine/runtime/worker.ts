@@ -1,6 +1,5 @@
 import { fileURLToPath } from 'node:url';
 import { MessageChannel } from 'node:worker_threads';
-import { Piscina } from 'piscina';
 import {
   type Clock,
   type Logger,
@@ -118,18 +117,23 @@ export class Worker {
 /** Threads of a pool with one warm spare. */
 function pooledThreads({ settings, memory }: WorkerOptions): SlotThreads {
   const threads = settings.slots + 1;
-  const pool = new Piscina({
-    filename: fileURLToPath(new URL('./slot-main.js', import.meta.url)),
-    minThreads: threads,
-    maxThreads: threads,
-    concurrentTasksPerWorker: 1,
-    idleTimeout: Number.POSITIVE_INFINITY,
-    // An idle spare must keep its event loop: it is not to sleep in Atomics.wait.
-    atomics: 'disabled',
-  });
+  // Only processes that run slots load it.
+  const opening = import('piscina').then(
+    ({ Piscina }) =>
+      new Piscina({
+        filename: fileURLToPath(new URL('./slot-main.js', import.meta.url)),
+        minThreads: threads,
+        maxThreads: threads,
+        concurrentTasksPerWorker: 1,
+        idleTimeout: Number.POSITIVE_INFINITY,
+        // An idle spare must keep its event loop: it is not to sleep in Atomics.wait.
+        atomics: 'disabled',
+      }),
+  );
   const writers = new WriterThread();
   return {
     async run(slot) {
+      const pool = await opening;
       const mapped = settings.shuffle === 'mapped';
       const writer = writers.connect();
       const given: SlotThread = { settings: slot, writer };
@@ -145,7 +149,7 @@ function pooledThreads({ settings, memory }: WorkerOptions): SlotThreads {
       }
     },
     async close() {
-      await pool.destroy();
+      await (await opening).destroy();
       await writers.close();
     },
   };

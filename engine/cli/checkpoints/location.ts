@@ -4,11 +4,11 @@ import {
   type BlobStore,
   begunName,
   headName,
+  openCheckpointPlace,
   parseBlobStoreUrl,
   type SavepointState,
   savepointState,
 } from '../../../checkpoint/index.js';
-import { openCheckpointPlace } from '../../daemon/index.js';
 import { STATE_FOLDER_INFO } from '../state-folder.js';
 import type { Tool } from './tool.js';
 

@@ -1,4 +1,3 @@
-import type { Command } from 'commander';
 import {
   type Clock,
   type Disk,
@@ -14,14 +13,7 @@ import {
 } from '../../../base/index.js';
 import { EXIT_FAILURE, EXIT_INTERRUPTED, errorLine, exitCodeOf } from '../exit.js';
 import { onInterrupt } from '../interrupt.js';
-
-/** Options of every offline tool, as commander gives them. */
-export interface ToolFlags {
-  readonly json?: true;
-  readonly s3Endpoint?: string;
-  readonly s3Region?: string;
-  readonly checkpointKeyFile?: string;
-}
+import type { ToolFlags } from './tool-options.js';
 
 /** What a tool has found out: for people, and for programs. */
 export interface ToolResult {
@@ -35,15 +27,6 @@ export interface ToolResult {
 const PROGRESS_MS = 100;
 /** How long a tool that is stopped may take to come to its next step and take its pins away: a store may not answer at all. */
 const STOP_MS = 3000;
-
-export function addToolOptions(command: Command): Command {
-  return command
-    .option('--s3-endpoint <url>', "S3 server that is not Amazon's, http(s)://host:port")
-    .option('--s3-region <name>', 'region of the bucket (default: what the environment or the profile says)')
-    .option('--checkpoint-key-file <file>', 'key that the checkpoints are encrypted with, as `millrace run` was told')
-    .option('--json', 'print the result as one JSON object on the last line of stdout')
-    .helpOption('--help', 'print this help');
-}
 
 /** What an offline tool works with: the machine, how it is stopped, and where it says how far it is. */
 export class Tool {

@@ -1,12 +1,10 @@
 import { createHash } from 'node:crypto';
-import { type Clock, type Disk, type Logger, MillraceError, type Random } from '../../base/index.js';
-import {
-  type BlobStore,
-  EncryptedBlobStore,
-  openBlobStore,
-  RetryingBlobStore,
-  TieredBlobStore,
-} from '../../checkpoint/index.js';
+import { type Clock, type Disk, type Logger, MillraceError, type Random } from '../base/index.js';
+import type { BlobStore } from './blob/blob-store.js';
+import { EncryptedBlobStore } from './blob/encrypted-blob-store.js';
+import { openBlobStore } from './blob/open-blob-store.js';
+import { RetryingBlobStore } from './blob/retrying-blob-store.js';
+import { TieredBlobStore } from './tier/tiered-blob-store.js';
 
 /** Where a job's checkpoints are; plain data, so that schedulers, daemons and tools open the same store. */
 export interface CheckpointLocation {
