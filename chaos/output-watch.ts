@@ -1,12 +1,41 @@
 import type { SimFileSystem } from './sim-file-system.js';
+import type { SimulatedOutput } from './simulated-job.js';
 
 const FINAL = /^part-\d+-\d+\.jsonl$/;
 
 /**
- * The committed output as an outsider sees it: at every moment a part of what is expected, no row twice, no file changed
- * or gone once it was there; at the end all of it (invariant 10).
+ * The committed output as an outsider sees it: at every moment a part of what is expected of each sink, no row twice, no file
+ * changed or gone once it was there; at the end all of it (invariant 10).
  */
 export class OutputWatch {
+  readonly #folders: readonly FolderWatch[];
+
+  constructor(files: SimFileSystem, outputs: readonly SimulatedOutput[]) {
+    this.#folders = outputs.map(({ folder, expected }) => new FolderWatch(files, folder, expected));
+  }
+
+  /** Looks at what is new. Returns what is wrong with it. */
+  look(): string | undefined {
+    for (const folder of this.#folders) {
+      const wrong = folder.look();
+      if (wrong !== undefined) return wrong;
+    }
+    return undefined;
+  }
+
+  /** Rows committed so far. */
+  get lines(): number {
+    return this.#folders.reduce((sum, { lines }) => sum + lines, 0);
+  }
+
+  /** How many expected rows are not there yet. */
+  get missing(): number {
+    return this.#folders.reduce((sum, { missing }) => sum + missing, 0);
+  }
+}
+
+/** One sink's folder. */
+class FolderWatch {
   readonly #files: SimFileSystem;
   readonly #folder: string;
   readonly #missing = new Map<string, number>();
@@ -24,7 +53,7 @@ export class OutputWatch {
     const names = this.#files.list(this.#folder).filter((name) => FINAL.test(name));
     for (const [name, bytes] of this.#seen) {
       const now = this.#files.stat(`${this.#folder}/${name}`)?.bytes;
-      if (now !== bytes) return `${name} had ${bytes} bytes and has ${now ?? 'gone'}`;
+      if (now !== bytes) return `${this.#folder}/${name} had ${bytes} bytes and has ${now ?? 'gone'}`;
     }
     for (const name of names) {
       if (this.#seen.has(name)) continue;
@@ -44,11 +73,11 @@ export class OutputWatch {
   }
 
   #take(name: string, text: string): string | undefined {
-    if (!text.endsWith('\n')) return `${name} ends in half a line`;
+    if (!text.endsWith('\n')) return `${this.#folder}/${name} ends in half a line`;
     for (const line of text.slice(0, -1).split('\n')) {
       const left = this.#missing.get(line);
-      if (left === undefined) return `${name} has a row that is not expected: ${line}`;
-      if (left === 0) return `${name} has a row once more than expected: ${line}`;
+      if (left === undefined) return `${this.#folder}/${name} has a row that is not expected: ${line}`;
+      if (left === 0) return `${this.#folder}/${name} has a row once more than expected: ${line}`;
       this.#missing.set(line, left - 1);
       this.lines++;
     }

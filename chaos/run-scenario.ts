@@ -18,7 +18,8 @@ import type { SimContext } from './sim-process.js';
 import { simProcessControl } from './sim-process-control.js';
 import { simWorkerMain } from './sim-worker.js';
 import { SimWorld } from './sim-world.js';
-import { OUTPUT_FOLDER, type SimulatedJob, simulatedJob } from './simulated-jobs.js';
+import type { SimulatedJob, SimulatedOutput } from './simulated-job.js';
+import { simulatedJob } from './simulated-jobs.js';
 
 export interface ScenarioReport {
   readonly seed: number;
@@ -95,7 +96,7 @@ class ScenarioRun {
     const { files } = this.#world.host(HOST).disk;
     const violate = this.#violate;
     this.#head = new HeadWatch(files, CHECKPOINTS, this.#graph);
-    this.#output = new OutputWatch(files, OUTPUT_FOLDER, this.#job.expected);
+    this.#output = new OutputWatch(files, this.#job.outputs);
     this.#shuffle = new ShuffleWatch({ violate, onTrim: (partition, seqs) => this.#trimming(partition, seqs) });
   }
 
@@ -247,7 +248,8 @@ class ScenarioRun {
     const error = await driver.ended;
     if (error === undefined) await this.#checkLeaks(context, store, scheduler.tasks);
     await cluster.close();
-    if (error === undefined) this.#checkCommitted(await readJsonLines(disk, OUTPUT_FOLDER));
+    for (const output of error === undefined ? this.#job.outputs : [])
+      this.#checkCommitted(output, await readJsonLines(disk, output.folder));
     this.#ended = { error };
   }
 
@@ -355,15 +357,18 @@ class ScenarioRun {
     if (regions.length > 0 && !this.#interrupted)
       this.#world.clock.violate('MEMORY_LEAKED', `the job has ended, in memory are ${regions.join(', ')}`);
     // What an attempt that was replaced while it could not hear left behind goes when the folder is opened next.
-    const sinks = attempts.filter(
-      ({ task }) => this.#graph.vertices[Number(task.slice(1).split('.')[0])]?.outputs.length === 0,
-    );
-    const current = sinks.map(({ task, attempt }) => `${task.split('.')[1]}-${this.#runId}-${attempt}-`);
-    const pending = (await disk.list(`${OUTPUT_FOLDER}/.pending`)).filter((name) =>
-      current.some((prefix) => name.startsWith(prefix)),
-    );
-    if (pending.length > 0) {
-      this.#world.clock.violate('FILES_LEAKED', `the job has ended, not committed are ${pending.join(', ')}`);
+    for (const { folder } of this.#job.outputs) {
+      const sink = this.#graph.vertices.find(({ nodes }) => nodes.at(-1)?.name === `jsonLines(${folder})`)?.id;
+      const tasks = attempts.filter(({ task }) => task.startsWith(`v${sink}.`));
+      const current = tasks.map(({ task, attempt }) => `${task.split('.')[1]}-${this.#runId}-${attempt}-`);
+      const pending = (await disk.list(`${folder}/.pending`)).filter((name) =>
+        current.some((prefix) => name.startsWith(prefix)),
+      );
+      if (pending.length > 0)
+        this.#world.clock.violate(
+          'FILES_LEAKED',
+          `the job has ended, not committed in ${folder} are ${pending.join(', ')}`,
+        );
     }
     await store.collect();
     const { files } = this.#world.host(HOST).disk;
@@ -385,13 +390,13 @@ class ScenarioRun {
       );
   }
 
-  #checkCommitted(lines: readonly string[]): void {
-    const expected = [...this.#job.expected].sort();
+  #checkCommitted(output: SimulatedOutput, lines: readonly string[]): void {
+    const expected = [...output.expected].sort();
     const found = [...lines].sort();
     if (found.length === expected.length && found.every((line, i) => line === expected[i])) return;
     this.#world.clock.violate(
       'OUTPUT_WRONG',
-      `invariant 10: ${found.length} rows were committed, ${expected.length} are right, ${this.#output.missing} are missing`,
+      `invariant 10: ${found.length} rows were committed in ${output.folder}, ${expected.length} are right, ${this.#output.missing} are missing`,
     );
   }
 

@@ -1,6 +1,7 @@
 import type { ScenarioReport } from './run-scenario.js';
 import type { Scenario } from './scenario.js';
 import { shrink } from './shrink.js';
+import { SMALLER_JOBS } from './shrink-job.js';
 import type { ShuffleScenario } from './shuffle-scenario.js';
 
 type AnyScenario = Scenario | ShuffleScenario;
@@ -50,6 +51,10 @@ const CLUSTER_STEPS: readonly ((scenario: Scenario) => Scenario | undefined)[] =
   shaped('rows', (rows) => Math.floor(rows * 0.8)),
   shaped('windows', (windows) => windows >> 1),
   shaped('keys', (keys) => keys >> 1),
+  ...SMALLER_JOBS.map((smaller) => (scenario: Scenario) => {
+    const steps = smaller(scenario.shape.steps ?? []);
+    return steps === undefined ? undefined : { ...scenario, shape: { ...scenario.shape, steps } };
+  }),
   (scenario) => (scenario.workers > 1 ? { ...scenario, workers: scenario.workers - 1 } : undefined),
   (scenario) => (scenario.slots > 1 ? { ...scenario, slots: scenario.slots - 1 } : undefined),
   (scenario) => (scenario.storeDelayMs[1] > 1 ? { ...scenario, storeDelayMs: [0, 1] } : undefined),

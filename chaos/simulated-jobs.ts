@@ -12,29 +12,11 @@ import {
   sum,
   tumbling,
 } from '../engine/index.js';
+import { drawnJob } from './job-grammar.js';
+import { type JobShape, OUTPUT_FOLDER, type SimulatedJob } from './simulated-job.js';
 
-/** Size and shape of one job's input; a function of the scenario's seed. */
-export interface JobShape {
-  readonly dataSeed: number;
-  readonly rows: number;
-  readonly keys: number;
-  /** Windows that the rows' event times spread over. */
-  readonly windows: number;
-  /** Rows per second of virtual time over all subtasks of the stream; 0 for as fast as it goes. */
-  readonly rowsPerSecond: number;
-}
-
-/** A job, and what a straightforward program gives for the same rows: the lines of its output, in any order. */
-export interface SimulatedJob {
-  readonly definition: JobDefinition;
-  readonly expected: readonly string[];
-}
-
-export const JOB_KINDS = ['flights', 'windows', 'chain', 'late'] as const;
+export const JOB_KINDS = ['flights', 'windows', 'chain', 'late', 'drawn'] as const;
 export type JobKind = (typeof JOB_KINDS)[number];
-
-/** Where the jobs write, on the simulated disk. */
-export const OUTPUT_FOLDER = '/out';
 
 const HOUR_MS = 3_600_000;
 const START_MS = Date.UTC(2001, 0);
@@ -47,9 +29,22 @@ type Event = RowOf<typeof EVENT>;
 type Place = RowOf<typeof PLACE>;
 
 export function simulatedJob(kind: JobKind, shape: JobShape): SimulatedJob {
-  if (kind === 'flights') return flights(shape);
-  if (kind === 'windows') return windows(shape);
-  return kind === 'late' ? late(shape) : chain(shape);
+  switch (kind) {
+    case 'flights':
+      return flights(shape);
+    case 'windows':
+      return windows(shape);
+    case 'late':
+      return late(shape);
+    case 'chain':
+      return chain(shape);
+    case 'drawn':
+      return drawnJob(shape.steps ?? [], shape);
+  }
+}
+
+function oneOutput(definition: JobDefinition, expected: readonly string[]): SimulatedJob {
+  return { definition, outputs: [{ folder: OUTPUT_FOLDER, expected }] };
 }
 
 /** Row i of the stream: nearly in order of time, by less than a minute. */
@@ -101,7 +96,7 @@ function flights(shape: JobShape): SimulatedJob {
       .top(BEST, { by: 'meanValue', ties: ['key', 'name'] })
       .to(jsonLines(OUTPUT_FOLDER));
   });
-  return { definition, expected: bestOfHours(shape.rows, rowAt, table) };
+  return oneOutput(definition, bestOfHours(shape.rows, rowAt, table));
 }
 
 function bestOfHours(total: number, rowAt: (i: number) => Event, table: readonly Place[]): string[] {
@@ -163,7 +158,7 @@ function windows(shape: JobShape): SimulatedJob {
   const expected = kept.map(({ key, start, events, total }) =>
     JSON.stringify({ key, windowStart: iso(start), windowEnd: iso(start + HOUR_MS), events, total }),
   );
-  return { definition, expected };
+  return oneOutput(definition, expected);
 }
 
 /**
@@ -199,7 +194,7 @@ function late(given: JobShape): SimulatedJob {
   const expected = [...groups.values()].map(({ key, start, events, total }) =>
     JSON.stringify({ key, windowStart: iso(start), windowEnd: iso(start + HOUR_MS), events, total }),
   );
-  return { definition, expected };
+  return oneOutput(definition, expected);
 }
 
 /** One task from source to sink. */
@@ -222,5 +217,5 @@ function chain(shape: JobShape): SimulatedJob {
     const { key, value } = rowAt(id);
     if (value % 3 !== 0) expected.push(JSON.stringify({ id, text: `${key}:${value}` }));
   }
-  return { definition, expected };
+  return oneOutput(definition, expected);
 }

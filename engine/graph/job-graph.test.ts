@@ -73,20 +73,44 @@ test('a producer of two streams is not chained to either, and both edges are the
 test('a join is chained to its stream and reads its table over a broadcast edge, built first, into its second input', () => {
   const d = new Describe();
   const stream = d.add('source', []);
+  const window = d.add('operator', [[stream, hash]]);
   const table = d.add('source', [], 1);
   const join = d.add('operator', [
-    [stream, forward],
+    [window, forward],
     [table, broadcast],
   ]);
   d.add('sink', [[join, forward]]);
   const plan = planJob(d.graph, 3);
+  // The table is named after the window, and comes before the task that reads it.
   assert.deepEqual(shape(plan), [
-    [[0, 2, 3], 3],
-    [[1], 1],
+    [[0], 3],
+    [[2], 1],
+    [[1, 3, 4], 3],
   ]);
-  const edge = plan.edges[0] as JobGraph['edges'][0];
-  assert.deepEqual([edge.from, edge.to, edge.toNode, edge.toInput, edge.buildFirst], [1, 0, 2, 1, true]);
+  assert.deepEqual(links(plan), ['0 hash 2', '1 broadcast 2']);
+  const edge = plan.edges[1] as JobGraph['edges'][0];
+  assert.deepEqual([edge.from, edge.to, edge.toNode, edge.toInput, edge.buildFirst], [1, 2, 3, 1, true]);
   assert.equal(subpartitionsOf(plan, edge), 1);
+});
+
+// The source's task read no table: the join gave nothing, and the first checkpoint ended the job.
+test('a join of a source with a table is a task of its own', () => {
+  const d = new Describe();
+  const stream = d.add('source', []);
+  const filter = d.add('operator', [[stream, forward]]);
+  const table = d.add('source', []);
+  const join = d.add('operator', [
+    [filter, forward],
+    [table, broadcast],
+  ]);
+  d.add('sink', [[join, forward]]);
+  const plan = planJob(d.graph, 2);
+  assert.deepEqual(shape(plan), [
+    [[0, 1], 2],
+    [[2], 2],
+    [[3, 4], 2],
+  ]);
+  assert.deepEqual(links(plan), ['0 forward 2', '1 broadcast 2']);
 });
 
 test('parallelism is bounded by what a node can use and by the key groups', () => {

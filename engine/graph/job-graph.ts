@@ -36,7 +36,8 @@ export interface JobGraph {
 
 /**
  * Chains operators where rows go forward, to one consumer, at equal parallelism (Flink's chaining rule), and
- * numbers vertices in topological order, which is the order of the job file.
+ * numbers vertices in topological order: the order of the job file, but for tables that it names after what is joined with them.
+ * What has a second input is not chained to a source: a source's task reads its source and nothing else.
  */
 export function planJob(graph: StreamGraph, parallelism: number): JobGraph {
   const nodes = graph.nodes;
@@ -69,7 +70,8 @@ export function planJob(graph: StreamGraph, parallelism: number): JobGraph {
       producer !== undefined &&
       consumers[producer.id] === 1 &&
       width(producer) === width(node) &&
-      chain?.at(-1) === producer;
+      chain?.at(-1) === producer &&
+      (node.inputs.length === 1 || chain[0]?.body.kind !== 'source');
     if (chain !== undefined && chainable) {
       chainOf[node.id] = chainOf[producer.id] as number;
       chain.push(node);
@@ -79,27 +81,29 @@ export function planJob(graph: StreamGraph, parallelism: number): JobGraph {
     }
   }
 
+  const order = producersFirst(chains, chainOf);
   const edges: JobEdge[] = [];
   for (const node of nodes) {
     node.inputs.forEach((edge, toInput) => {
-      const from = chainOf[edge.from] as number;
-      const to = chainOf[node.id] as number;
+      const from = order.indexOf(chainOf[edge.from] as number);
+      const to = order.indexOf(chainOf[node.id] as number);
       if (from === to) return;
       // A forward edge between unequal parallelisms becomes a redistribution: row by row it has no key to follow.
       const { partitioning, limits, buildFirst } = edge;
       edges.push({ id: edges.length, from, to, partitioning, limits, buildFirst, toNode: node.id, toInput });
     });
   }
-  const vertices = chains.map(
-    (chain, id): JobVertex => ({
+  const vertices = order.map((at, id): JobVertex => {
+    const chain = chains[at] as StreamNode[];
+    return {
       id,
       name: chain.map((node) => node.name).join(' -> '),
       nodes: chain,
       parallelism: width(chain[0] as StreamNode),
       inputs: edges.filter((edge) => edge.to === id),
       outputs: edges.filter((edge) => edge.from === id),
-    }),
-  );
+    };
+  });
   for (const edge of edges) {
     const from = vertices[edge.from] as JobVertex;
     const to = vertices[edge.to] as JobVertex;
@@ -112,6 +116,20 @@ export function planJob(graph: StreamGraph, parallelism: number): JobGraph {
     }
   }
   return { name: graph.jobName, vertices, edges };
+}
+
+/** The chains' numbers, each after those it reads; else as they are. */
+function producersFirst(chains: readonly (readonly StreamNode[])[], chainOf: readonly number[]): number[] {
+  const order: number[] = [];
+  const place = (at: number) => {
+    if (order.includes(at)) return;
+    for (const node of chains[at] ?? []) {
+      for (const { from } of node.inputs) if (chainOf[from] !== at) place(chainOf[from] as number);
+    }
+    order.push(at);
+  };
+  chains.forEach((_, at) => void place(at));
+  return order;
 }
 
 /** Name of one task, stable across attempts: `v<vertex>.<subtask>`. */
