@@ -7,6 +7,7 @@ export { type Clock, sleep, systemClock, type Timer, yieldTurn } from './clock.j
 export type { Disk, DiskFile } from './disk.js';
 export { assert, type ErrorDetails, type ErrorKind, MillraceError, type SerializedError } from './errors.js';
 export { heapMemory } from './heap-memory.js';
+export { inParallel, throwIfStopped } from './in-parallel.js';
 export { type Logger, type LogLevel, silentLogger, stderrLogger } from './logger.js';
 export { type MappedMemoryOptions, mappedMemory } from './mapped-memory.js';
 export { claimRunFolder, memoryBackedFolder, releaseRunFolder, sweepDeadRuns } from './memory-folder.js';

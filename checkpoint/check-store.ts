@@ -1,4 +1,4 @@
-import { MillraceError, type Random } from '../base/index.js';
+import { inParallel, MillraceError, type Random } from '../base/index.js';
 import { hasCode } from './blob/blob-errors.js';
 import { parseObjectName } from './blob/blob-name.js';
 import type { BlobStore } from './blob/blob-store.js';
@@ -6,7 +6,6 @@ import { readManifest } from './collect-garbage.js';
 import { decodeManifest, type HeadManifest, isMoved } from './head/head.js';
 import { isDead, keptBy, objectsOf } from './head/head-protocol.js';
 import { type ReadHead, readHead, refuseLostHead } from './head/head-register.js';
-import { inParallel } from './in-parallel.js';
 import type { Manifest } from './manifest.js';
 import { whilePinned } from './pin.js';
 import { look } from './undamaged.js';

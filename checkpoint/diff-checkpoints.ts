@@ -1,5 +1,5 @@
+import { throwIfStopped } from '../base/index.js';
 import type { BlobStore } from './blob/blob-store.js';
-import { throwIfStopped } from './in-parallel.js';
 import type { Manifest, SegmentRef, TaskSnapshot } from './manifest.js';
 import { LiveEntries, sortStates } from './segment/live-entries.js';
 import { compareBytes } from './segment/segment-bytes.js';

@@ -1,7 +1,7 @@
 /** The checkpoint store: blobs, HEAD, manifests. Usable alone; knows nothing of jobs. */
 export { hasCode } from './blob/blob-errors.js';
 export { type ObjectName, parseObjectName, validateBlobName } from './blob/blob-name.js';
-export type { BlobStore } from './blob/blob-store.js';
+export type { BlobReader, BlobStore } from './blob/blob-store.js';
 export {
   type BlobStoreContractCase,
   type BlobStorePair,
@@ -62,7 +62,7 @@ export { type KeptCheckpoint, listKept } from './head/list-kept.js';
 export { type RepairedHead, type RepairOptions, repairHead } from './head/repair-head.js';
 export type { Manifest, SegmentRef, TaskSnapshot } from './manifest.js';
 export { measureCheckpoint, type StateSize, type TaskSize } from './measure-checkpoint.js';
-export { type Pin, pin, readPins, unpin, whilePinned } from './pin.js';
+export { type Pin, pin, readPins, unpin, unpinAll, whilePinned } from './pin.js';
 export {
   applyCompaction,
   type CompactionPlan,

@@ -1,5 +1,5 @@
+import { inParallel } from '../base/index.js';
 import type { BlobStore } from './blob/blob-store.js';
-import { inParallel } from './in-parallel.js';
 import type { Manifest, SegmentRef } from './manifest.js';
 import type { SegmentBlock, SegmentState } from './segment/segment-format.js';
 import { StoredSegment } from './segment/stored-segment.js';

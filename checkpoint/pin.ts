@@ -41,6 +41,17 @@ export async function pin(store: BlobStore, manifest: Manifest, owner: string, r
   );
 }
 
+/** Removes what earlier lives of this owner left pinned. @throws MillraceError `STORE_UNAVAILABLE`. */
+export async function unpinAll(store: BlobStore, owner: string): Promise<number> {
+  const own = (await store.list('pins/')).filter((name) => ownerOf(name) === owner);
+  for (const name of own) await store.delete(name);
+  return own.length;
+}
+
+function ownerOf(pinName: string): string | undefined {
+  return /^pins\/\d+-(.*)-[^-]*$/.exec(pinName)?.[1];
+}
+
 export function unpin(store: BlobStore, { name }: Pick<Pin, 'name'>): Promise<void> {
   return store.delete(name);
 }

@@ -1,5 +1,5 @@
+import { inParallel } from '../base/index.js';
 import type { BlobStore } from './blob/blob-store.js';
-import { inParallel } from './in-parallel.js';
 import type { Manifest, SegmentRef } from './manifest.js';
 import { type SegmentFindings, type VerifySegmentOptions, verifySegment } from './segment/verify-segment.js';
 

@@ -1,5 +1,6 @@
 /** The state store: keyed state, timers, delta segments, restore. Usable alone. */
 
+export { encodeKeyValues, hashKey, keyGroupOf } from '../base/columnar/index.js';
 export type { Line } from './host/base-record.js';
 export type { BaseStores } from './host/base-store.js';
 export type { History } from './host/folder-list.js';
@@ -7,6 +8,7 @@ export {
   type HeadState,
   HostState,
   type HostStateOptions,
+  type KeyGroupHeat,
   type LocalRestore,
   type OperatorSegment,
 } from './host/host-state.js';
@@ -121,6 +123,6 @@ export {
   FOUND,
 } from './view/cold-state.js';
 export { type RemotePart, RemoteState, type RemoteStateOptions } from './view/remote-state.js';
-export { operatorStatesOf, restoreSegment } from './view/restore-segment.js';
+export { restoreSegment } from './view/restore-segment.js';
 export { StateView, type StateViewOptions, type ViewEntry } from './view/state-view.js';
 export type { OverlayEntry, ViewDescription } from './view/view-description.js';

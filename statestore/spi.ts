@@ -150,6 +150,8 @@ export interface TimerQueue {
   remove(time: number, keyGroup: number, hash: number, key: Uint8Array, namespace: number): void;
   /** Removes and returns the first timer with time <= `upTo`, or undefined. */
   pop(upTo: number): Timer | undefined;
+  /** The first timers, at most `count`, that `pop(upTo)` would return one after the other; all stay. */
+  due(upTo: number, count: number): Timer[];
   /** Time of the first timer, +Infinity when there is none. */
   readonly next: number;
   readonly size: number;

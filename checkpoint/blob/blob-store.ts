@@ -37,6 +37,9 @@ export interface BlobStore {
   versions?(name: string): Promise<readonly BlobVersion[]>;
 }
 
+/** Whoever only reads objects of which it knows the names. */
+export type BlobReader = Pick<BlobStore, 'location' | 'get' | 'forget'>;
+
 export interface BlobVersion {
   readonly version: string;
   readonly bytes: Uint8Array | undefined;

@@ -1,5 +1,5 @@
+import { inParallel, throwIfStopped } from '../../base/index.js';
 import type { BlobStore } from '../blob/blob-store.js';
-import { inParallel, throwIfStopped } from '../in-parallel.js';
 import type { Manifest, SegmentRef, TaskSnapshot } from '../manifest.js';
 import { mergeSegments } from '../segment/merge-segments.js';
 import { describeSegment, readSegment, StoredSegment } from '../segment/stored-segment.js';

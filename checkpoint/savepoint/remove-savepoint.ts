@@ -1,7 +1,6 @@
-import { MillraceError, type Random } from '../../base/index.js';
+import { inParallel, MillraceError, type Random } from '../../base/index.js';
 import { hasCode, isUnanswered } from '../blob/blob-errors.js';
 import type { BlobStore } from '../blob/blob-store.js';
-import { inParallel } from '../in-parallel.js';
 import { begunName, encodeRemoving, readBegun, removingName, savepointName, savepointState } from './savepoint.js';
 
 const deletesParallel = 8;

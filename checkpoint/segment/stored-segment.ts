@@ -1,5 +1,5 @@
 import { checksumHex, MillraceError } from '../../base/index.js';
-import type { BlobStore } from '../blob/blob-store.js';
+import type { BlobReader } from '../blob/blob-store.js';
 import type { SegmentRef } from '../manifest.js';
 import { segmentCorrupt } from './segment-bytes.js';
 import { decodeIndex, readTrailer, type SegmentBlock, type SegmentIndex, verifyBlock } from './segment-format.js';
@@ -41,16 +41,16 @@ export class LoadedSegment {
 export class StoredSegment {
   readonly ref: SegmentRef;
   readonly index: SegmentIndex;
-  readonly #store: BlobStore;
+  readonly #store: BlobReader;
 
-  private constructor(store: BlobStore, ref: SegmentRef, index: SegmentIndex) {
+  private constructor(store: BlobReader, ref: SegmentRef, index: SegmentIndex) {
     this.#store = store;
     this.ref = ref;
     this.index = index;
   }
 
   /** One ranged read, or none for an inline one. @throws MillraceError `SEGMENT_CORRUPT`, `SEGMENT_VERSION`, `STORE_UNAVAILABLE`. */
-  static async open(store: BlobStore, ref: SegmentRef): Promise<StoredSegment> {
+  static async open(store: BlobReader, ref: SegmentRef): Promise<StoredSegment> {
     const index = await verified(store, ref, ref.length - ref.indexBytes, ref.indexBytes, (bytes) => {
       if (checksumHex(readTrailer(bytes).checksum) !== ref.checksum)
         throw segmentCorrupt('it is not the one referred to');
@@ -77,7 +77,7 @@ export class StoredSegment {
  * A segment's bytes, whole and verified.
  * @throws MillraceError `SEGMENT_CORRUPT` (corrupt: missing, cut short or altered), `SEGMENT_VERSION`, `STORE_UNAVAILABLE`.
  */
-export async function readSegment(store: BlobStore, ref: SegmentRef): Promise<Uint8Array> {
+export async function readSegment(store: BlobReader, ref: SegmentRef): Promise<Uint8Array> {
   return verified(store, ref, 0, ref.length, (bytes) => {
     if (checksumHex(readTrailer(bytes).checksum) !== ref.checksum)
       throw segmentCorrupt('it is not the one referred to');
@@ -89,7 +89,7 @@ export async function readSegment(store: BlobStore, ref: SegmentRef): Promise<Ui
 
 /** What `read` makes of a range. What a store on the way has kept wrong is read from its origin again, once. */
 async function verified<T>(
-  store: BlobStore,
+  store: BlobReader,
   ref: SegmentRef,
   offset: number,
   length: number,
@@ -109,7 +109,7 @@ async function verified<T>(
   }
 }
 
-async function readRange(store: BlobStore, ref: SegmentRef, offset: number, length: number): Promise<Uint8Array> {
+async function readRange(store: BlobReader, ref: SegmentRef, offset: number, length: number): Promise<Uint8Array> {
   let bytes: Uint8Array;
   if (ref.inline !== undefined) {
     bytes = new Uint8Array(Buffer.from(ref.inline, 'base64')).subarray(offset, offset + length);
@@ -127,7 +127,7 @@ async function readRange(store: BlobStore, ref: SegmentRef, offset: number, leng
 }
 
 /** Gives an error about a segment's bytes the place where they are. */
-function naming<T>(store: BlobStore, ref: SegmentRef, fn: () => T): T {
+function naming<T>(store: BlobReader, ref: SegmentRef, fn: () => T): T {
   try {
     return fn();
   } catch (thrown) {
@@ -136,7 +136,7 @@ function naming<T>(store: BlobStore, ref: SegmentRef, fn: () => T): T {
   }
 }
 
-function damaged(store: BlobStore, ref: SegmentRef, why: string, cause: unknown = undefined): MillraceError {
+function damaged(store: BlobReader, ref: SegmentRef, why: string, cause: unknown = undefined): MillraceError {
   const place = ref.inline === undefined ? `${ref.object} at ${ref.offset}` : 'HEAD';
   return new MillraceError('corrupt', 'SEGMENT_CORRUPT', `${store.location}: segment in ${place}: ${why}`, {
     cause,

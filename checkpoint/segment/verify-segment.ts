@@ -1,6 +1,5 @@
-import { MillraceError } from '../../base/index.js';
+import { MillraceError, throwIfStopped } from '../../base/index.js';
 import type { BlobStore } from '../blob/blob-store.js';
-import { throwIfStopped } from '../in-parallel.js';
 import type { SegmentRef } from '../manifest.js';
 import { compareBytes, segmentCorrupt } from './segment-bytes.js';
 import { SegmentCursor } from './segment-cursor.js';

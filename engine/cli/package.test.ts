@@ -104,21 +104,30 @@ describe('the package, packed and installed in an empty project', () => {
     succeeded(inProject('node', compiler, ...strict, ...types, 'uses-types.ts'));
   });
 
-  it('the example of the checkpoint store compiles and runs as it stands in the README', () => {
-    const readme = readFileSync(join(ROOT, 'checkpoint', 'README.md'), 'utf8');
+  /** What the example of a folder's README prints, compiled and run as it stands there. */
+  function ranExample(folder: string): string {
+    const readme = readFileSync(join(ROOT, folder, 'README.md'), 'utf8');
     const [, code] = /```ts\n([\s\S]*?)```/.exec(readme) ?? [];
-    writeFileSync(join(project, 'example.ts'), code as string);
+    writeFileSync(join(project, `${folder}.ts`), code as string);
     const compiler = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
     const types = ['--typeRoots', join(ROOT, 'node_modules', '@types'), '--types', 'node'];
     const strict = ['--strict', '--target', 'es2022', '--module', 'nodenext', '--skipLibCheck'];
-    succeeded(inProject('node', compiler, ...strict, ...types, 'example.ts'));
-    equal(succeeded(inProject('node', 'example.js')), 'ada 1\nbob 2\n');
+    succeeded(inProject('node', compiler, ...strict, ...types, `${folder}.ts`));
+    return succeeded(inProject('node', `${folder}.js`));
+  }
+
+  it('the example of the checkpoint store compiles and runs as it stands in the README', () => {
+    equal(ranExample('checkpoint'), 'ada 1\nbob 2\n');
     for (const place of ['counts', 'savepoint']) {
       match(
         succeeded(inProject('npx', '--no-install', 'millrace', 'checkpoints', 'fsck', place, '--deep')),
         /every byte was read/,
       );
     }
+  });
+
+  it('the example of the state store compiles and runs as it stands in the README', () => {
+    equal(ranExample('statestore'), 'ada 1\nbob 2\ncyd undefined\n');
   });
 
   it('runs a job written in TypeScript by its command', async () => {

@@ -34,13 +34,14 @@ export async function readHeadState(store: BlobStore): Promise<HeadState> {
   if (read === undefined || latest === undefined) {
     return { epoch: read?.head.epoch ?? 0, latest: undefined, kept: [], parts: new Map() };
   }
-  const { tasks } = await readManifest(store, latest);
+  const manifest = await readManifest(store, latest);
   const kept = [latest, ...read.head.retained];
   return {
     epoch: read.head.epoch,
     latest: { checkpointId: latest.checkpointId, epoch: latest.epoch },
     kept: kept.map(({ checkpointId, epoch }) => ({ checkpointId, epoch })),
-    parts: operatorParts(tasks),
+    parts: operatorParts(manifest.tasks),
+    manifest,
   };
 }
 

@@ -3,10 +3,12 @@ import type { RpcPeer } from '../../base/rpc/index.js';
 import { type BlobStore, compact, readSegment, type SegmentHome } from '../../checkpoint/index.js';
 import {
   decodeCompact,
+  decodeDescribe,
   decodeFetch,
   decodeForget,
   decodeHold,
   decodePersist,
+  decodeRead,
   decodeRestore,
   encodeCompacted,
   encodeDescription,
@@ -47,9 +49,18 @@ export function serveSegments(peer: RpcPeer, options: SegmentServiceOptions): vo
     return undefined;
   });
   peer.serve(SERVICE.fetch, (body) => readSegment(store, decodeFetch(body)));
-  peer.serve(SERVICE.describeState, async (body) =>
-    encodeDescription(await state?.describe(Buffer.from(body).toString('utf8'))),
-  );
+  peer.serve(SERVICE.describeState, async (body) => {
+    const { operator, heat } = decodeDescribe(body);
+    return encodeDescription(await state?.describe(operator, heat));
+  });
+  peer.serve(SERVICE.readObject, (body) => {
+    const { object, range } = decodeRead(body);
+    return store.get(object, range);
+  });
+  peer.serve(SERVICE.forgetObject, async (body) => {
+    await store.forget?.(Buffer.from(body).toString('utf8'));
+    return undefined;
+  });
   peer.serve(SERVICE.restoreState, async (body) => {
     const { operator, range, segments } = decodeRestore(body);
     return encodeRestored(await state?.restore(operator, range, segments));

@@ -1,5 +1,15 @@
+import { hostname } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
-import { MillraceError, nodeByteFiles, nodeDisk, stderrLogger, systemClock, systemRandom } from '../../base/index.js';
+import {
+  checksumHex,
+  MillraceError,
+  nodeByteFiles,
+  nodeDisk,
+  stderrLogger,
+  systemClock,
+  systemRandom,
+  xxh64,
+} from '../../base/index.js';
 import { openCheckpointPlace } from '../../checkpoint/index.js';
 import { HostState, lmdbBaseStores } from '../../statestore/index.js';
 import { KEY_GROUPS } from '../graph/index.js';
@@ -19,6 +29,8 @@ const state = new HostState({
   bases: lmdbBaseStores(),
   keyGroups: KEY_GROUPS,
   store: place.store,
+  // Other hosts may have a folder of this path too.
+  owner: `state-${checksumHex(xxh64(Buffer.from(`${hostname()} ${root}`)))}`,
   readHead: () => readHeadState(place.store),
 });
 
@@ -33,7 +45,7 @@ async function run(call: StateCall): Promise<unknown> {
     case 'aborted':
       return state.aborted(call.checkpoint);
     case 'describe':
-      return state.describe(call.operator);
+      return state.describe(call.operator, call.heat);
     case 'restore':
       return state.restore(call.operator, call.range, call.segments);
     case 'checkReaders':

@@ -1,4 +1,4 @@
-import { deepEqual, equal, ok } from 'node:assert/strict';
+import { deepEqual, equal, ok, throws } from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -13,11 +13,12 @@ import {
   DirectoryBlobStore,
   type KeyGroups,
   MemoryBlobStore,
+  readPins,
   SegmentHome,
   type SegmentRef,
 } from '../../checkpoint/index.js';
 import { lmdbBaseStores, MemoryStateStore, StateView, type ViewDescription } from '../../statestore/index.js';
-import { LocalState } from '../runtime/index.js';
+import { decodeDescribe, LocalState, SERVICE } from '../runtime/index.js';
 import { operatorSegments } from './operator-parts.js';
 import { serveSegments } from './segment-service.js';
 import { type HostStateEnd, StateThread } from './state-thread.js';
@@ -56,8 +57,8 @@ class Host {
     return new Host(folder, store, leader);
   }
 
-  start(): StateThread {
-    const settings = { root: join(this.#folder, 'state'), bootId: bootId(), logLevel: 'error' as const };
+  start(name = 'state'): StateThread {
+    const settings = { root: join(this.#folder, name), bootId: bootId(), logLevel: 'error' as const };
     return new StateThread({ ...settings, checkpoints: { url: join(this.#folder, 'store') } }, logger);
   }
 
@@ -124,6 +125,22 @@ class Host {
   }
 }
 
+/** Its services, called without a connection; notes what was asked. */
+function daemonOf(host: Host, asked: [name: string, body: Uint8Array][] = []): RpcPeer {
+  const services = new Map<string, (body: Uint8Array) => unknown>();
+  const { store } = host;
+  const home = new SegmentHome({ store, random, host: 'h' });
+  const closed = new Promise<void>(() => {});
+  const served = { closed, serve: (name: string, run: (body: Uint8Array) => unknown) => services.set(name, run) };
+  const state = host.thread;
+  serveSegments(served as unknown as RpcPeer, { home, store, host: 'h', clock: systemClock(), random, state });
+  const request = async (name: string, body: Uint8Array) => {
+    asked.push([name, body]);
+    return services.get(name)?.(body);
+  };
+  return { request } as unknown as RpcPeer;
+}
+
 describe('the state of a host, on a thread of its daemon', () => {
   it('is that of the newest completed checkpoint, folded, and there again after a restart', async () => {
     const host = await Host.open();
@@ -151,22 +168,7 @@ describe('the state of a host, on a thread of its daemon', () => {
     await host.checkpoint([1, 2, 100]);
     await host.checkpoint([2]);
     await host.thread.idle();
-    const services = new Map<string, (body: Uint8Array) => unknown>();
-    const { store } = host;
-    const home = new SegmentHome({ store, random, host: 'h' });
-    const closed = new Promise<void>(() => {});
-    const served = { closed, serve: (name: string, run: (body: Uint8Array) => unknown) => services.set(name, run) };
-    serveSegments(served as unknown as RpcPeer, {
-      home,
-      store,
-      host: 'h',
-      clock: systemClock(),
-      random,
-      state: host.thread,
-    });
-    const daemon = {
-      request: async (name: string, body: Uint8Array) => services.get(name)?.(body),
-    } as unknown as RpcPeer;
+    const daemon = daemonOf(host);
     const options = { daemon, bases: lmdbBaseStores(), files: nodeByteFiles(), logger };
     const range = RANGES[0] as KeyGroups;
     const segments = host.segments(0);
@@ -193,6 +195,49 @@ describe('the state of a host, on a thread of its daemon', () => {
       equal(await LocalState.open(operator, of, wanted, options), undefined);
     }
     await (await LocalState.open('v1', range, host.segments(0), options))?.close();
+    await host.close();
+  });
+
+  it('is read where it is stored, key by key, by a task on a host that has nothing of it yet', async () => {
+    const host = await Host.open();
+    await host.checkpoint([1, 2, 3, 100]);
+    await host.checkpoint([2]);
+    await host.thread.close();
+    host.thread = host.start('of another host');
+    const asked: [name: string, body: Uint8Array][] = [];
+    const options = { daemon: daemonOf(host, asked), bases: lmdbBaseStores(), files: nodeByteFiles(), logger };
+    const local = await LocalState.open('v1', RANGES[0] as KeyGroups, host.segments(0), options);
+    ok(local !== undefined && !local.view.isLocal);
+    deepEqual(
+      (await readPins(host.store)).map(({ manifest }) => manifest.checkpointId),
+      [2],
+    );
+    const restored = new MemoryStateStore(RANGES[0] as KeyGroups, { cold: local.view });
+    restored.restore([await local.restoreSegment()]);
+    deepEqual(Buffer.from(restored.operatorValue('n1/owner').get() ?? []), Buffer.from([0, 2]));
+    const get = (key: number) => restored.byteTable('n1/values').get(key, key, Buffer.from([key]), new Uint8Array(0));
+    throws(() => get(2), { code: 'STATE_AWAY' });
+    const before = asked.length;
+    await local.view.ready(2, Buffer.from([2]));
+    deepEqual([...(get(2) ?? [])], [2]);
+    ok(asked.slice(before).every(([name]) => name === SERVICE.readObject || name === SERVICE.forgetObject));
+    throws(() => get(3), { code: 'STATE_AWAY' }, 'nobody waited for this one');
+    // Meanwhile the host fetches all of it.
+    await host.thread.idle();
+    await host.checkpoint([4]);
+    equal(await local.advance(3), 3);
+    const described = asked.filter(([name]) => name === SERVICE.describeState).map(([, body]) => decodeDescribe(body));
+    deepEqual(described, [{ operator: 'v1', heat: [[2, 1]] }]);
+    ok(local.view.isLocal);
+    deepEqual(
+      [get(1), get(3), get(4)].map((value) => value?.[0]),
+      [1, 1, 3],
+    );
+    await host.checkpoint([5]);
+    await host.checkpoint([6]);
+    await host.thread.idle();
+    deepEqual(await readPins(host.store), []);
+    await local.close();
     await host.close();
   });
 

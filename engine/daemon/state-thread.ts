@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { type Logger, type LogLevel, MillraceError } from '../../base/index.js';
 import type { CheckpointLocation, KeyGroups } from '../../checkpoint/index.js';
-import type { LocalRestore, OperatorSegment, ViewDescription } from '../../statestore/index.js';
+import type { KeyGroupHeat, LocalRestore, OperatorSegment, ViewDescription } from '../../statestore/index.js';
 
 /** Plain data. */
 export interface StateThreadSettings {
@@ -22,7 +22,7 @@ export type StateCall =
     }
   | { readonly kind: 'completed'; readonly checkpoint: number; readonly epoch: number }
   | { readonly kind: 'aborted'; readonly checkpoint: number }
-  | { readonly kind: 'describe'; readonly operator: string }
+  | { readonly kind: 'describe'; readonly operator: string; readonly heat: readonly KeyGroupHeat[] }
   | {
       readonly kind: 'restore';
       readonly operator: string;
@@ -41,7 +41,7 @@ export interface HostStateEnd {
   stored(checkpoint: number, epoch: number, segments: readonly OperatorSegment[]): void;
   completed(checkpoint: number, epoch: number): void;
   aborted(checkpoint: number): void;
-  describe(operator: string): Promise<ViewDescription | undefined>;
+  describe(operator: string, heat: readonly KeyGroupHeat[]): Promise<ViewDescription | undefined>;
   restore(operator: string, range: KeyGroups, segments: readonly string[]): Promise<LocalRestore | undefined>;
   /** After the death of a process that may have had views open. @returns how many there were. */
   checkReaders(): Promise<number>;
@@ -85,8 +85,8 @@ export class StateThread implements HostStateEnd {
     this.#tell({ kind: 'aborted', checkpoint });
   }
 
-  describe(operator: string): Promise<ViewDescription | undefined> {
-    return this.#ask({ kind: 'describe', operator }) as Promise<ViewDescription | undefined>;
+  describe(operator: string, heat: readonly KeyGroupHeat[] = []): Promise<ViewDescription | undefined> {
+    return this.#ask({ kind: 'describe', operator, heat }) as Promise<ViewDescription | undefined>;
   }
 
   restore(operator: string, range: KeyGroups, segments: readonly string[]): Promise<LocalRestore | undefined> {

@@ -37,6 +37,9 @@ export interface Output {
   watermark(timeMs: number): void;
 }
 
+/** The key is valid during the call. */
+export type KeyVisitor = (keyGroup: number, key: Uint8Array) => void;
+
 /**
  * One operator of a chain. All calls come from the task's own loop, one at a time, and are synchronous: what an operator
  * does with a step's input is all done when the call returns.
@@ -51,6 +54,13 @@ export interface Operator {
   watermark?(timeMs: number): boolean;
   /** Input `input` has ended; rows may still be emitted. */
   inputEnded?(input: number): void;
+  /**
+   * Names the keys whose state `batch` would use. Asked only where that state may have to be brought to this host first; `batch` is
+   * called when it is there.
+   */
+  keysOf?(input: number, batch: Batch, visit: KeyVisitor): void;
+  /** Likewise the keys of the timers that `watermark` would fire in one step. */
+  keysDue?(timeMs: number, visit: KeyVisitor): void;
   /** True when this operator itself makes watermarks and swallows the ones it is given. */
   readonly assignsTime?: boolean;
 }

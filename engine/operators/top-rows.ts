@@ -9,7 +9,7 @@ import {
   seek,
 } from '../../base/columnar/index.js';
 import type { ByteTable, LaneTable, TimerQueue } from '../../statestore/index.js';
-import { type Operator, type OperatorContext, type Output, TIMERS_PER_STEP } from './operator.js';
+import { type KeyVisitor, type Operator, type OperatorContext, type Output, TIMERS_PER_STEP } from './operator.js';
 import type { TimeAttribute } from './window-aggregate.js';
 
 export interface TopRowsOptions {
@@ -105,6 +105,20 @@ export class TopRows implements Operator {
       if (kept.length === this.#options.limit) this.#raiseGate(group, hash, key, at, kept[kept.length - 1] as Ranked);
       if (saved === undefined) timers.add(at, group, hash, key, at);
     }
+  }
+
+  keysOf(_input: number, batch: Batch, visit: KeyVisitor): void {
+    const { keyGroups } = this.#context as OperatorContext;
+    const extractor = this.#extractor as KeyExtractor;
+    if (this.#hashes.length < batch.rows) this.#hashes = new Uint32Array(batch.rows);
+    extractor.hashes(batch, this.#hashes);
+    for (let row = 0; row < batch.rows; row++) {
+      visit(keyGroupOf(this.#hashes[row] as number, keyGroups), extractor.encode(batch, row));
+    }
+  }
+
+  keysDue(timeMs: number, visit: KeyVisitor): void {
+    for (const { keyGroup, key } of (this.#timers as TimerQueue).due(timeMs, TIMERS_PER_STEP)) visit(keyGroup, key);
   }
 
   watermark(timeMs: number): boolean {

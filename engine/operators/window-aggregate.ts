@@ -1,7 +1,7 @@
 import { type Batch, KeyExtractor, KeyRows, type RowView, seek } from '../../base/columnar/index.js';
 import type { LaneTable, TimerQueue } from '../../statestore/index.js';
 import type { Aggregate } from './aggregate.js';
-import { type Operator, type OperatorContext, type Output, TIMERS_PER_STEP } from './operator.js';
+import { type KeyVisitor, type Operator, type OperatorContext, type Output, TIMERS_PER_STEP } from './operator.js';
 
 /** Event time of a row: a column, less `minusMs` (1 for the end of a window, whose rows belong to the instant before it). */
 export interface TimeAttribute {
@@ -63,6 +63,19 @@ export class WindowAggregate implements Operator {
     }
     if (this.#place(batch)) this.#addAll(batch);
     else this.#addSome(batch);
+  }
+
+  keysOf(_input: number, batch: Batch, visit: KeyVisitor): void {
+    const { keyGroups } = this.#context as OperatorContext;
+    const rows = this.#rows;
+    (this.#extractor as KeyExtractor).rows(batch, keyGroups, rows);
+    for (let row = 0; row < batch.rows; row++) {
+      visit(rows.keyGroups[row] as number, rows.keys.subarray(rows.offsets[row], rows.offsets[row + 1]));
+    }
+  }
+
+  keysDue(timeMs: number, visit: KeyVisitor): void {
+    for (const { keyGroup, key } of (this.#timers as TimerQueue).due(timeMs, TIMERS_PER_STEP)) visit(keyGroup, key);
   }
 
   /** Finds each row's window; NaN where it has none, or it has closed. @returns whether all rows have one. */

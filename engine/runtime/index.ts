@@ -5,10 +5,14 @@ export type { TaskChannel, TaskCommand, TaskDeployment, TaskEvent, TaskPosition,
 export { type JobArtefact, loadJob } from './job-loader.js';
 export { LocalState, type LocalStateOptions } from './local-state.js';
 export {
+  decodeDescribe,
   decodeDescription,
+  decodeRead,
   decodeRestore,
   decodeRestored,
+  encodeDescribe,
   encodeDescription,
+  encodeRead,
   encodeRestore,
   encodeRestored,
 } from './local-state-codec.js';

@@ -1,15 +1,16 @@
-import type { ByteFiles, Logger } from '../../base/index.js';
+import { assert, type ByteFiles, type Logger } from '../../base/index.js';
 import type { RpcPeer } from '../../base/rpc/index.js';
-import type { KeyGroups, SegmentRef } from '../../checkpoint/index.js';
+import type { BlobReader, KeyGroups, SegmentRef } from '../../checkpoint/index.js';
 import {
   type BaseStores,
   type LocalRestore,
   MemoryStateStore,
   type MemoryStateStoreOptions,
+  RemoteState,
   restoreSegment,
   StateView,
 } from '../../statestore/index.js';
-import { decodeDescription, decodeRestored, encodeRestore } from './local-state-codec.js';
+import { decodeDescription, decodeRestored, encodeDescribe, encodeRead, encodeRestore } from './local-state-codec.js';
 import { SERVICE } from './services.js';
 import type { OpenedState } from './task-environment.js';
 
@@ -20,24 +21,35 @@ export interface LocalStateOptions {
   readonly logger: Logger;
 }
 
-/** State of one task as its host has it, at a completed checkpoint: restored without copying it, and moved on as others complete. */
+/**
+ * State of one task as its host has it, at a completed checkpoint: restored without copying it, and moved on as others complete. Of
+ * what the host does not have yet, a task waits for the keys it comes to, and for no others.
+ */
 export class LocalState {
   readonly view: StateView;
   readonly #operator: string;
   readonly #options: LocalStateOptions;
-  readonly #operatorStates: LocalRestore['operatorStates'];
+  readonly #remote: RemoteState | undefined;
+  readonly #states: LocalRestore['states'];
   #isClosed = false;
 
-  private constructor(view: StateView, operator: string, options: LocalStateOptions, restore: LocalRestore) {
+  private constructor(
+    view: StateView,
+    remote: RemoteState | undefined,
+    operator: string,
+    options: LocalStateOptions,
+    restore: LocalRestore,
+  ) {
     this.view = view;
+    this.#remote = remote;
     this.#operator = operator;
     this.#options = options;
-    this.#operatorStates = restore.operatorStates;
+    this.#states = restore.states;
   }
 
   /**
-   * Undefined when the host does not have all of what the task starts from, or what it has cannot be read: then the segments are to
-   * be fetched. `segments`: of the task, in the checkpoint that is restored.
+   * Undefined when that is not what the task starts from, or cannot be read: then the segments are to be fetched. `segments`: of the
+   * task, in the checkpoint that is restored.
    */
   static async open(
     operator: string,
@@ -50,8 +62,11 @@ export class LocalState {
     try {
       const restore = decodeRestored(await daemon.request(SERVICE.restoreState, request));
       if (restore === undefined) return undefined;
-      const view = await StateView.open(restore.description, { bases, files, range });
-      if (view.isLocal) return new LocalState(view, operator, options, restore);
+      const { description, parts } = restore;
+      const remote =
+        parts.length === 0 ? undefined : new RemoteState({ store: objectsOf(daemon), line: description.line, parts });
+      const view = await StateView.open(description, { bases, files, range, ...(remote && { remote }) });
+      if (view.isLocal || remote !== undefined) return new LocalState(view, remote, operator, options, restore);
       await view.close();
     } catch (error) {
       logger.warn({ operator, error: String(error) }, 'state on this host cannot be used');
@@ -61,7 +76,7 @@ export class LocalState {
 
   /** What a store must load before it stands on the view. */
   restoreSegment(): Promise<Uint8Array> {
-    return restoreSegment(this.view, this.#operatorStates);
+    return restoreSegment(this.view, this.#states);
   }
 
   /**
@@ -71,8 +86,8 @@ export class LocalState {
   async advance(checkpointMax: number): Promise<number> {
     const { daemon, logger } = this.#options;
     try {
-      const body = await daemon.request(SERVICE.describeState, Buffer.from(this.#operator));
-      const description = decodeDescription(body);
+      const request = { operator: this.#operator, heat: this.#remote?.takeHeat() ?? [] };
+      const description = decodeDescription(await daemon.request(SERVICE.describeState, encodeDescribe(request)));
       if (this.#isClosed) return this.view.line.checkpointId;
       if (description !== undefined && description.line.checkpointId <= checkpointMax) this.view.advance(description);
     } catch (error) {
@@ -88,8 +103,22 @@ export class LocalState {
   }
 }
 
+/** The checkpoint store as the daemon reads it, so that workers need no way and no secret of their own to get there. */
+function objectsOf(daemon: RpcPeer): BlobReader {
+  return {
+    location: 'the checkpoint store',
+    async get(object, range) {
+      assert(range !== undefined, 'segments are read by ranges');
+      return daemon.request(SERVICE.readObject, encodeRead({ object, range }));
+    },
+    async forget(object) {
+      await daemon.request(SERVICE.forgetObject, Buffer.from(object, 'utf8'));
+    },
+  };
+}
+
 /**
- * A store that keeps in memory what fits, over what this host has; undefined when it does not have all that the task starts from.
+ * A store that keeps in memory what fits, over what this host has; undefined when that is not what the task starts from.
  * @throws MillraceError `SEGMENT_CORRUPT`, `STATE_INCOMPATIBLE`.
  */
 export async function openOnLocalState(
@@ -105,9 +134,14 @@ export async function openOnLocalState(
     const state = new MemoryStateStore(range, { ...store, cold: local.view });
     if (segments.length > 0) state.restore([await local.restoreSegment()]);
     const { checkpointId } = local.view.line;
-    options.logger.debug({ operator, checkpoint: checkpointId, segments: segments.length }, 'on state of this host');
+    const { isLocal } = local.view;
+    options.logger.debug(
+      { operator, checkpoint: checkpointId, segments: segments.length, isLocal },
+      'on state of this host',
+    );
     return {
       state,
+      cold: local.view,
       async completed(checkpoint) {
         state.advanced(await local.advance(checkpoint));
         // One index at each checkpoint: what is read most is the newest, and it comes first.

@@ -1,5 +1,5 @@
 import { Batch, BatchBuilder, type CompiledSchema } from '../../base/columnar/index.js';
-import type { Operator, Output } from '../operators/index.js';
+import type { KeyVisitor, Operator, Output } from '../operators/index.js';
 
 /** Where the last operator's batches go. */
 export interface ChainEnd {
@@ -55,6 +55,18 @@ export class OperatorChain {
   /** A batch for input `input` of operator `at`. */
   batch(at: number, input: number, batch: Batch): void {
     this.#deliver(at, input, batch);
+  }
+
+  /** The keys whose state that batch would use. */
+  keysOf(at: number, input: number, batch: Batch, visit: KeyVisitor): void {
+    this.#links[at]?.operator.keysOf?.(input, batch, visit);
+  }
+
+  /** The keys whose state the next `advance` would use. Keyed operators begin a chain: no other makes rows for them. */
+  keysDue(visit: KeyVisitor): void {
+    const pending = this.#pending;
+    if (pending === undefined) return;
+    for (const { operator } of this.#links.slice(pending.at)) operator.keysDue?.(pending.timeMs, visit);
   }
 
   /** Event time of the task's inputs advanced. Call `advance` until it returns true before the next batch. */

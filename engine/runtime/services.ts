@@ -9,9 +9,11 @@ export const SERVICE = {
   taskCommand: 'task.command',
   hold: 'segments.hold',
   fetch: 'segments.fetch',
-  /** Both: `local-state-codec.ts`; the body of the first is an operator's name. */
+  /** All four: `local-state-codec.ts`. What is read is of the checkpoint store; the body of `forgetObject` is the name of one. */
   describeState: 'state.describe',
   restoreState: 'state.restore',
+  readObject: 'state.readObject',
+  forgetObject: 'state.forgetObject',
   persist: 'segments.persist',
   compact: 'segments.compact',
   stopCompacting: 'segments.stopCompacting',

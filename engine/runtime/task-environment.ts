@@ -1,7 +1,7 @@
 import type { Clock, Disk, Logger } from '../../base/index.js';
 import type { SegmentRef } from '../../checkpoint/index.js';
 import type { ShuffleEnvironment } from '../../shuffle/index.js';
-import type { KeyGroupRange, StateSegment, StateStore } from '../../statestore/index.js';
+import type { ColdState, KeyGroupRange, StateSegment, StateStore } from '../../statestore/index.js';
 import type { JobGraph } from '../graph/index.js';
 import type { TaskEvent } from './deployment.js';
 
@@ -33,6 +33,8 @@ export interface TaskEnvironment {
 /** A store, and what is to be told of it besides. */
 export interface OpenedState {
   readonly state: StateStore;
+  /** What it stands on. Keys are to be waited for, unless it is local. */
+  readonly cold: ColdState;
   /** After the store was told. Never rejects. */
   completed(checkpoint: number): Promise<void>;
   close(): Promise<void>;

@@ -1,6 +1,7 @@
 import { Batch } from '../../base/columnar/index.js';
 import { MillraceError, type Timer, yieldTurn } from '../../base/index.js';
 import type { JobEdge, JobVertex } from '../graph/index.js';
+import type { KeyVisitor } from '../operators/index.js';
 import type { TaskCommand, TaskDeployment, TaskPosition } from './deployment.js';
 import {
   CHECKPOINT_TRIGGERED,
@@ -19,7 +20,6 @@ import type { TaskParts } from './task-parts.js';
 
 /** Steps a task takes before other tasks of its thread, and I/O, get their turn. */
 const STEPS_PER_TURN = 16;
-/** Rows wait this long at most for their batch to fill. */
 /** How long a waiting task sleeps at most; a lost doorbell costs no more than this. */
 const WAIT_MS_MAX = 50;
 
@@ -40,6 +40,11 @@ export class Task {
   #phase: 'opening' | 'running' | 'finished' | 'done' | 'cancelled' | 'failed' = 'opening';
   #failure: unknown;
   #wake: () => void = () => {};
+  /** Rows whose keys are waited for. */
+  #held: InputEvent | undefined;
+  /** Settles when the state that the next step needs is on this host; until then no step touches state. */
+  #arriving: Promise<void> | undefined;
+  #hasArrived = false;
   #inputWait: Promise<void> | undefined;
   #outputWait: Promise<void> | undefined;
   #lastCheckpoint: number;
@@ -119,8 +124,10 @@ export class Task {
       return true;
     }
     if (this.#phase !== 'running' || !parts.outputs.available || parts.sink?.pending !== undefined) return false;
+    if (this.#arriving !== undefined) return this.#flushHeldRows(parts);
     if (parts.chain.advancing) {
-      this.#advance(parts);
+      if (!this.#isHere(parts, (visit) => parts.chain.keysDue(visit))) return false;
+      parts.chain.advance((timeMs) => parts.outputs.watermark(timeMs));
       parts.outputs.publish(determinant(TIMERS_CONTINUED, 0, 0));
       return true;
     }
@@ -154,13 +161,42 @@ export class Task {
       this.#finish(parts);
       return true;
     }
-    const event = inputs.next();
+    const event = this.#held ?? inputs.next();
     if (event === undefined) return this.#flushHeldRows(parts);
-    this.#consume(parts, inputs, event);
-    return true;
+    this.#held = undefined;
+    return this.#consume(parts, inputs, event);
   }
 
-  #consume(parts: TaskParts, inputs: TaskInputs, event: InputEvent): void {
+  /**
+   * Whether all state that the next step needs is on this host, as it is nearly always. Otherwise it is brought here, and the same step
+   * comes again.
+   */
+  #isHere(parts: TaskParts, keys: (visit: KeyVisitor) => void): boolean {
+    const cold = parts.local?.cold;
+    if (cold === undefined || cold.isLocal || this.#hasArrived) {
+      this.#hasArrived = false;
+      return true;
+    }
+    cold.letGo();
+    const waits: Promise<void>[] = [];
+    keys((keyGroup, key) => {
+      const wait = cold.ready(keyGroup, key);
+      if (wait !== undefined) waits.push(wait);
+    });
+    if (waits.length === 0) return true;
+    this.#arriving = Promise.all(waits).then(
+      () => {
+        this.#arriving = undefined;
+        this.#hasArrived = true;
+        this.#wake();
+      },
+      (error) => this.#fail(error),
+    );
+    return false;
+  }
+
+  /** False: not yet. */
+  #consume(parts: TaskParts, inputs: TaskInputs, event: InputEvent): boolean {
     switch (event.kind) {
       case 'data': {
         const { channel, buffer } = event;
@@ -169,36 +205,41 @@ export class Task {
         const schema = this.#environment.graph.vertices[edge.from]?.nodes.at(-1)?.schema;
         if (schema === undefined)
           throw new MillraceError('internal', 'EDGE_UNKNOWN', `edge ${edge.id} has no producer`);
+        const batch = Batch.decode(schema, buffer.bytes);
+        if (!this.#isHere(parts, (visit) => parts.chain.keysOf(at, edge.toInput, batch, visit))) {
+          this.#held = event;
+          return false;
+        }
         const seq = buffer.seq;
         this.counters.rowsIn += buffer.rows;
-        parts.chain.batch(at, edge.toInput, Batch.decode(schema, buffer.bytes));
+        parts.chain.batch(at, edge.toInput, batch);
         buffer.release();
         this.#advance(parts);
         this.#publish(parts, determinant(INPUT_CONSUMED, this.deployment.channels.indexOf(channel), seq));
-        return;
+        return true;
       }
       case 'watermark':
         parts.chain.watermark(event.timeMs);
         this.#advance(parts);
         this.#publish(parts, determinant(TIMERS_CONTINUED, 0, 0));
-        return;
+        return true;
       case 'barrier':
         this.#snapshot(parts, event.checkpoint);
         inputs.aligned();
-        return;
+        return true;
       case 'declined':
         this.#report({ kind: 'declined', checkpoint: event.checkpoint });
-        return;
+        return true;
       case 'edgeEnded': {
         const edge = this.#edge(event.edge);
         parts.chain.inputEnded(
           this.#vertex.nodes.findIndex((node) => node.id === edge.toNode),
           edge.toInput,
         );
-        return;
+        return true;
       }
       case 'nothing':
-        return;
+        return true;
     }
   }
 
@@ -277,7 +318,9 @@ export class Task {
     );
   }
 
+  /** Right now, where no state has to be waited for; otherwise in steps of their own. */
   #advance(parts: TaskParts): void {
+    if (parts.local?.cold.isLocal === false) return;
     parts.chain.advance((timeMs) => parts.outputs.watermark(timeMs));
   }
 
@@ -320,7 +363,8 @@ export class Task {
       if (this.#phase === 'running') {
         const blocked = !parts.outputs.available;
         const pending = parts.sink?.pending;
-        if (pending !== undefined) pending.then(resolve, resolve);
+        if (this.#arriving !== undefined) void this.#arriving.then(resolve);
+        else if (pending !== undefined) pending.then(resolve, resolve);
         else if (blocked)
           this.#outputWait ??= parts.outputs.whenAvailable(WAIT_MS_MAX).finally(() => this.#outputReady());
         else if (parts.inputs !== undefined)

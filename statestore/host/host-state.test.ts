@@ -154,6 +154,7 @@ class Job {
       logger: silentLogger(),
       keyGroups,
       store: this.#blobs,
+      owner: 'host',
       settings: { segmentsMax: 2, transactionEntriesMax: 3 },
       readHead: async () => {
         const parts = operators.map((operator) => {

@@ -1,9 +1,16 @@
-import { type BlobStore, type KeyGroups, type SegmentState, StoredSegment } from '../../checkpoint/index.js';
+import {
+  type BlobStore,
+  type KeyGroups,
+  type Manifest,
+  type SegmentState,
+  StoredSegment,
+} from '../../checkpoint/index.js';
 import { type RemotePart, RemoteState } from '../view/remote-state.js';
-import { operatorStatesOf } from '../view/restore-segment.js';
 import type { ViewDescription } from '../view/view-description.js';
-import { beginning, type Line, sameLine, uncovered } from './base-record.js';
+import { beginning, type Line, sameLine, uncovered, within } from './base-record.js';
 import type { History } from './folder-list.js';
+import { HostPins } from './host-pins.js';
+import { hottest } from './hottest.js';
 import { type CompletedSegment, StateFolder, type StateFolderOptions } from './state-folder.js';
 
 /** What HEAD says, read now. */
@@ -12,12 +19,20 @@ export interface HeadState extends History {
   readonly epoch: number;
   /** Of the newest checkpoint, by operator: what each of its tasks has. */
   readonly parts: ReadonlyMap<string, readonly RemotePart[]>;
+  /** The newest checkpoint, to be pinned while it is read; without it nothing is. */
+  readonly manifest?: Manifest;
 }
+
+/** How often keys of a key group were asked for where they are not on this host. */
+export type KeyGroupHeat = readonly [keyGroup: number, count: number];
 
 /** What a task needs to start from what this host has: see `restoreSegment`. */
 export interface LocalRestore {
   readonly description: ViewDescription;
-  readonly operatorStates: readonly SegmentState[];
+  /** Of the segments it starts from, oldest first. */
+  readonly states: readonly SegmentState[];
+  /** Where the same checkpoint is stored, as long as this host does not have all of the task's key groups. */
+  readonly parts: readonly RemotePart[];
 }
 
 /** A task's segment in a checkpoint, or about to be. */
@@ -31,6 +46,8 @@ export interface HostStateOptions extends Omit<StateFolderOptions, 'history' | '
   readonly readHead: () => Promise<HeadState>;
   /** Where segments of checkpoints are. */
   readonly store: BlobStore;
+  /** Names this host's pins; the same in each of its lives, and no other host's. [A-Za-z0-9._-]. */
+  readonly owner: string;
 }
 
 /**
@@ -52,10 +69,14 @@ export class HostState {
   #last: Promise<unknown> = Promise.resolve();
   /** Folding and fetching, one after the other. */
   #background: Promise<void> | undefined;
+  readonly #pins: HostPins;
+  /** What tasks said of key groups that were not on this host, by operator. */
+  readonly #heat = new Map<string, Map<number, number>>();
   #closed = false;
 
   constructor(options: HostStateOptions) {
     this.#options = options;
+    this.#pins = new HostPins(options);
   }
 
   /** Keeps a segment that a task took. */
@@ -87,6 +108,7 @@ export class HostState {
         const own = segments.filter((segment) => segment.operator === operator);
         await this.#guarded(operator, (folder) => this.#complete(folder, line, own));
       }
+      if (this.#missing().length === 0) await this.#pins.unneeded();
       this.#work();
     });
   }
@@ -100,9 +122,15 @@ export class HostState {
     });
   }
 
-  /** For readers: state at the newest completed checkpoint; undefined when there is none to be had. */
-  describe(operator: string): Promise<ViewDescription | undefined> {
+  /**
+   * For readers: state at the newest completed checkpoint; undefined when there is none to be had. `heat`: what they had to fetch since
+   * they last asked; it is brought to this host first.
+   */
+  describe(operator: string, heat: readonly KeyGroupHeat[] = []): Promise<ViewDescription | undefined> {
     let description: ViewDescription | undefined;
+    const known = this.#heat.get(operator) ?? new Map<number, number>();
+    for (const [keyGroup, count] of heat) known.set(keyGroup, (known.get(keyGroup) ?? 0) + count);
+    this.#heat.set(operator, known);
     return this.#inTurn(operator, async () => {
       description = (await this.#folder(operator)).describe();
     }).then(() => description);
@@ -110,20 +138,29 @@ export class HostState {
 
   /**
    * For a task of these key groups, which is to start from a checkpoint where it has these segments (checksums, oldest first; none:
-   * from nothing). Undefined unless that is what is here, all of it, and HEAD's newest.
+   * from nothing). Undefined unless that is HEAD's newest, and this host has what it has of it: what it does not have is read
+   * where it is stored, and kept from the collector until this host has it.
    */
   restore(operator: string, range: KeyGroups, segments: readonly string[]): Promise<LocalRestore | undefined> {
     let found: LocalRestore | undefined;
     return this.#inTurn(operator, async () => {
       const folder = await this.#folder(operator);
       const description = folder.describe();
-      const { latest, parts } = await this.#options.readHead();
-      if (!sameLine(description.line, latest ?? beginning) || folder.missing(range).length > 0) return;
-      const part = parts.get(operator)?.find((one) => one.range.first === range.first && one.range.last === range.last);
-      const refs = part?.segments ?? [];
+      const { latest, parts, manifest } = await this.#options.readHead();
+      if (!sameLine(description.line, latest ?? beginning)) return;
+      const all = parts.get(operator) ?? [];
+      const refs = all.find(({ range: of }) => of.first === range.first && of.last === range.last)?.segments ?? [];
       if (refs.map(({ checksum }) => checksum).join() !== segments.join()) return;
-      const opened = await Promise.all(refs.map((ref) => StoredSegment.open(this.#options.store, ref)));
-      found = { description, operatorStates: opened.flatMap(({ index }) => operatorStatesOf(index.states)) };
+      const isAll = folder.missing(range).length === 0;
+      const [opened, isPinned] = await Promise.all([
+        Promise.all(refs.map((ref) => StoredSegment.open(this.#options.store, ref))),
+        isAll || manifest === undefined || this.#pins.pin(manifest),
+      ]);
+      if (!isPinned) return;
+      const own = isAll ? [] : all.filter((part) => within(part.range, range) !== undefined);
+      found = { description, states: opened.flatMap(({ index }) => index.states), parts: own };
+      // Whoever starts may go on for long before a checkpoint completes.
+      this.#work();
     }).then(() => found);
   }
 
@@ -146,6 +183,7 @@ export class HostState {
     await this.#last;
     await this.#closeAll();
     await this.#background;
+    await this.#pins.close();
   }
 
   /** Everything is opened anew when it is next needed: what HEAD does not confirm is not used. */
@@ -197,6 +235,10 @@ export class HostState {
     return { first: 0, last: this.#options.keyGroups - 1 };
   }
 
+  #missing(): KeyGroups[] {
+    return [...this.#folders.values()].flatMap((folder) => folder.missing(this.#all));
+  }
+
   /** Folds what is due and fetches what is missing, unless that is going on already. */
   #work(): void {
     if (this.#background !== undefined || this.#closed) return;
@@ -215,11 +257,23 @@ export class HostState {
     }
   }
 
+  /** Those that tasks ask for most come first, and what tasks say meanwhile counts. */
   async #hydrate(operator: string, folder: StateFolder): Promise<void> {
-    const { latest, parts } = await this.#options.readHead();
+    const { latest, parts, manifest } = await this.#options.readHead();
     const own = parts.get(operator);
     if (latest === undefined || own === undefined) return;
-    await folder.hydrate(this.#all, new RemoteState({ store: this.#options.store, line: latest, parts: own }));
+    if (manifest !== undefined && !(await this.#pins.pin(manifest))) return;
+    const remote = new RemoteState({ store: this.#options.store, line: latest, parts: own });
+    for (let wanted = folder.missing(this.#all); wanted.length > 0; ) {
+      if (this.#closed) return;
+      const heat = this.#heat.get(operator) ?? new Map<number, number>();
+      const next = hottest(wanted, heat);
+      for (const range of next) await folder.hydrate(range, remote);
+      for (const { first, last } of next)
+        for (let keyGroup = first; keyGroup <= last; keyGroup++) heat.delete(keyGroup);
+      // Each is tried once: what cannot be had as of this checkpoint is fetched as of a later one.
+      wanted = wanted.flatMap((range) => uncovered(range, next));
+    }
   }
 
   async #guarded(operator: string, use: (folder: StateFolder) => Promise<void>): Promise<void> {

@@ -1,6 +1,6 @@
 import { deepEqual, equal, ok } from 'node:assert/strict';
 import { seededRandom } from '../../base/index.js';
-import type { KeyGroupRange, StateStore } from '../spi.js';
+import type { KeyGroupRange, StateStore, Timer } from '../spi.js';
 import { MemoryStateStore } from '../tables/memory-state-store.js';
 import type { StateStoreContractCase } from './state-store-contract-case.js';
 
@@ -95,11 +95,11 @@ export const interchangeContract: readonly StateStoreContractCase[] = [
         }
         const fired = [mine, theirs].map((store) => {
           const timers = store.timers('timers');
-          const popped: unknown[] = [];
-          for (let timer = timers.pop(2 ** 50); timer !== undefined; timer = timers.pop(2 ** 50)) {
-            popped.push({ ...timer, key: Buffer.from(timer.key).toString('latin1') });
-          }
-          return popped;
+          const popped: Timer[] = [];
+          const due = timers.due(2 ** 49, 700);
+          for (let timer = timers.pop(2 ** 50); timer !== undefined; timer = timers.pop(2 ** 50)) popped.push(timer);
+          deepEqual(due, popped.filter(({ time }) => time <= 2 ** 49).slice(0, 700), `seed ${seed}`);
+          return popped.map((timer) => ({ ...timer, key: Buffer.from(timer.key).toString('latin1') }));
         });
         deepEqual(fired[0], fired[1], `seed ${seed}`);
       }

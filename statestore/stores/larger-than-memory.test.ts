@@ -371,7 +371,7 @@ it('state that is away is an error, never an absence; and so is one of another w
   );
   const away = { ...cold.table('lanes'), find: () => AWAY as typeof AWAY };
   const elsewhere = new MemoryStateStore(range, {
-    cold: { range, isLocal: false, ready: () => undefined, entriesOf: () => [], table: () => away },
+    cold: { range, isLocal: false, ready: () => undefined, letGo: () => {}, entriesOf: () => [], table: () => away },
     memoryBytesMax: 1000,
   });
   elsewhere.restore([bytes]);

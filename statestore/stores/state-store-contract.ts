@@ -119,6 +119,15 @@ export const stateStoreContract: readonly StateStoreContractCase[] = [
       timers.remove(31, 1, 7, long, 0);
       equal(timers.size, 5);
       equal(timers.next, 10);
+      const due = (upTo: number, count: number) =>
+        timers.due(upTo, count).map((t) => [t.time, t.keyGroup, t.namespace]);
+      deepEqual([due(9, 5), due(20, 0)], [[], []]);
+      deepEqual(due(20, 3), [
+        [10, 1, -5],
+        [10, 1, 5],
+        [10, 1, 0],
+      ]);
+      deepEqual([due(10, 9).length, due(30, 9).length], [4, 5]);
       const fired: unknown[] = [];
       for (let t = timers.pop(10); t !== undefined; t = timers.pop(10)) {
         fired.push([t.time, t.keyGroup, Buffer.from(t.key).toString(), t.namespace, t.hash]);

@@ -78,13 +78,21 @@ export class StoredTimerQueue implements TimerQueue {
   pop(upTo: number): Timer | undefined {
     const first = this.#first();
     if (first === undefined) return undefined;
-    const time = doubleOfSub(first.key, 0);
-    if (time > upTo) return undefined;
-    const keyGroup = ((first.key[timeBytes] as number) << 8) | (first.key[timeBytes + 1] as number);
-    const key = first.key.slice(timeBytes + groupBytes);
-    const timer = { time, keyGroup, hash: first.hash, key, namespace: doubleOfSub(first.sub, 0) };
-    this.remove(time, keyGroup, first.hash, key, timer.namespace);
+    const timer = timerOf(first);
+    if (timer.time > upTo) return undefined;
+    this.remove(timer.time, timer.keyGroup, timer.hash, timer.key, timer.namespace);
     return timer;
+  }
+
+  due(upTo: number, count: number): Timer[] {
+    const timers: Timer[] = [];
+    if (count > 0 && this.next <= upTo) {
+      for (const { key, sub, payload } of this.#index.walk(this.#index.range.first)) {
+        const timer = timerOf({ key, sub, hash: hashOf(payload) });
+        if (timer.time > upTo || timers.push(timer) === count) break;
+      }
+    }
+    return timers;
   }
 
   #first(): Ordered | undefined {
@@ -110,6 +118,12 @@ export class StoredTimerQueue implements TimerQueue {
     }
     return low;
   }
+}
+
+function timerOf({ key, sub, hash }: Ordered): Timer {
+  const keyGroup = ((key[timeBytes] as number) << 8) | (key[timeBytes + 1] as number);
+  const own = key.slice(timeBytes + groupBytes);
+  return { time: doubleOfSub(key, 0), keyGroup, hash, key: own, namespace: doubleOfSub(sub, 0) };
 }
 
 function indexKey(time: number, keyGroup: number, key: Uint8Array): Uint8Array {

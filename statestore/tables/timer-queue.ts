@@ -74,15 +74,37 @@ export class MemoryTimerQueue implements TimerQueue, KeyedTable {
   pop(upTo: number): Timer | undefined {
     if (this.next > upTo || this.#count === 0) return undefined;
     const id = this.#heap[0] as number;
-    const timer = {
+    const timer = this.#timer(id);
+    this.removeId(id);
+    return timer;
+  }
+
+  due(upTo: number, count: number): Timer[] {
+    const timers: Timer[] = [];
+    // Positions in the heap, in order: whatever is not among them yet is below one of them.
+    const next = this.#count === 0 ? [] : [0];
+    while (timers.length < count) {
+      const position = next.shift();
+      if (position === undefined || (this.#times[position] as number) > upTo) break;
+      timers.push(this.#timer(this.#heap[position] as number));
+      for (const below of [position * 2 + 1, position * 2 + 2]) {
+        if (below >= this.#count) continue;
+        const [id, time] = [this.#heap[below] as number, this.#times[below] as number];
+        const at = next.findIndex((other) => this.#precedes(id, time, other));
+        next.splice(at === -1 ? next.length : at, 0, below);
+      }
+    }
+    return timers;
+  }
+
+  #timer(id: number): Timer {
+    return {
       time: this.table.doubleOf(id, 0),
       keyGroup: this.table.keyGroupOf(id),
       hash: this.table.hashOf(id),
       key: this.table.keyOf(id),
       namespace: this.table.doubleOf(id, 1),
     };
-    this.removeId(id);
-    return timer;
   }
 
   removeId(id: number): void {

@@ -45,6 +45,8 @@ export class ColdSegments implements ColdState {
 
   ready(): undefined {}
 
+  letGo(): void {}
+
   #newTable(state: string): ColdTable {
     const cold = this;
     let meta: Uint8Array = none;

@@ -14,11 +14,15 @@ import type { KeyGroups } from '../../checkpoint/index.js';
  * All of it is synchronous: a task waits for no one in the middle of a row. State that is not on this host yet is made to be
  * there before a batch of rows is processed:
  *
- *     if (!cold.isLocal) for (each row) { const wait = cold.ready(keyGroup, key); if (wait) waits.push(wait); }
+ *     if (!cold.isLocal) {
+ *       cold.letGo();
+ *       for (each row) { const wait = cold.ready(keyGroup, key); if (wait) waits.push(wait); }
+ *     }
  *
- * After `await Promise.all(waits)`, `find` answers for these keys until the next `advance` at least. Keyed state is only ever
- * used for the key of the row, or of the timer, at hand: so nothing is missed. On a host that has all, which is where a task
- * is nearly always, that is one look at a boolean per batch. `AWAY` is for bugs and for those who do not prepare.
+ * After `await Promise.all(waits)`, `find` answers for these keys until the next `letGo`. Keyed state is only ever used for the
+ * key of the row, or of the timer, at hand: so nothing is missed. On a host that has all, which is where a task is nearly
+ * always, that is one look at a boolean per batch. `AWAY` is for bugs, for those who do not prepare, and for a host that missed
+ * a checkpoint.
  */
 export interface ColdState {
   readonly range: KeyGroups;
@@ -30,6 +34,8 @@ export interface ColdState {
   entriesOf(state: string, keyGroup: number, key: Uint8Array): Iterable<ColdEntry>;
   /** Resolves when `find` can answer for all states and sub keys of this key; undefined: it can already. */
   ready(keyGroup: number, key: Uint8Array): Promise<void> | undefined;
+  /** No key that was waited for is needed any more: they may make room for others. */
+  letGo(): void;
 }
 
 /** Nothing is known of the key: it has no value. */

@@ -1,4 +1,4 @@
-import type { BlobStore, KeyGroups, SegmentIndex, SegmentRef } from '../../checkpoint/index.js';
+import type { BlobReader, KeyGroups, SegmentIndex, SegmentRef } from '../../checkpoint/index.js';
 import { StoredSegment } from '../../checkpoint/index.js';
 import type { SegmentBlocks } from './segment-source.js';
 
@@ -41,13 +41,13 @@ export class BlockCache {
  */
 export class RemoteSegment {
   readonly ref: SegmentRef;
-  readonly #store: BlobStore;
+  readonly #store: BlobReader;
   readonly #cache: BlockCache;
   readonly #name: string;
   #opening: Promise<StoredSegment> | undefined;
   readonly #fetching = new Map<number, Promise<Uint8Array[]>>();
 
-  constructor(store: BlobStore, ref: SegmentRef, cache: BlockCache, name: string) {
+  constructor(store: BlobReader, ref: SegmentRef, cache: BlockCache, name: string) {
     this.#store = store;
     this.ref = ref;
     this.#cache = cache;

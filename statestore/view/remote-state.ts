@@ -1,4 +1,4 @@
-import type { BlobStore, KeyGroups, SegmentRef } from '../../checkpoint/index.js';
+import type { BlobReader, KeyGroups, SegmentRef } from '../../checkpoint/index.js';
 import type { Line } from '../host/base-record.js';
 import { ABSENT, AWAY, type ColdAnswer, FOUND } from './cold-state.js';
 import type { EntrySelection, EntrySource } from './entry-source.js';
@@ -8,7 +8,7 @@ import { type SegmentBlocks, SegmentSource } from './segment-source.js';
 import { StateRanks } from './state-ranks.js';
 
 export interface RemoteStateOptions {
-  readonly store: BlobStore;
+  readonly store: BlobReader;
   /** The checkpoint these segments are of. It must be kept from the collector (pinned) until all of it is on this host. */
   readonly line: Line;
   /**
@@ -18,7 +18,7 @@ export interface RemoteStateOptions {
   readonly parts: readonly RemotePart[];
   /** Blocks in memory. Default 64 MiB. */
   readonly blockBytesMax?: number;
-  /** Fetched entries in memory. Default 64 MiB. */
+  /** Fetched entries in memory, besides those that are waited for. Default 64 MiB. */
   readonly entryBytesMax?: number;
 }
 
@@ -56,8 +56,8 @@ export class RemoteState {
   readonly #parts: readonly { readonly range: KeyGroups; readonly segments: readonly RemoteSegment[] }[];
   readonly #entryBytesMax: number;
   /**
-   * Fetched keys. When the young ones fill half the room they become the old ones, and the old ones go: so a key stays for
-   * at least half the room of keys fetched after it.
+   * Fetched keys. When the young ones fill half the room they become the old ones, and the old ones go (`letGo`): so a key stays
+   * for at least half the room of keys fetched after it.
    */
   #young = new Map<string, FetchedKey>();
   #old = new Map<string, FetchedKey>();
@@ -118,13 +118,24 @@ export class RemoteState {
     return fetching;
   }
 
-  /** How often keys of a key group were asked for. */
-  heatOf(keyGroup: number): number {
-    return this.#heat.get(keyGroup) ?? 0;
+  /** How often keys of each key group were asked for since the last call. */
+  takeHeat(): [keyGroup: number, count: number][] {
+    const heat = [...this.#heat];
+    this.#heat.clear();
+    return heat;
+  }
+
+  /** Nobody needs what was fetched so far: it may make room. Nothing goes at any other time. */
+  letGo(): void {
+    if (this.#youngBytes <= this.#entryBytesMax / 2) return;
+    this.#old = this.#young;
+    this.#young = new Map();
+    this.#youngBytes = 0;
   }
 
   /** Lets go of fetched keys that are no longer needed: their key groups are on this host. */
   forget(isHere: (keyGroup: number) => boolean): void {
+    for (const keyGroup of this.#heat.keys()) if (isHere(keyGroup)) this.#heat.delete(keyGroup);
     for (const keys of [this.#young, this.#old]) {
       for (const name of keys.keys()) if (isHere(Number(name.slice(0, name.indexOf('/'))))) keys.delete(name);
     }
@@ -172,11 +183,6 @@ export class RemoteState {
   }
 
   #keep(name: string, key: FetchedKey): void {
-    if (this.#youngBytes > this.#entryBytesMax / 2) {
-      this.#old = this.#young;
-      this.#young = new Map();
-      this.#youngBytes = 0;
-    }
     this.#young.set(name, key);
     this.#youngBytes += entryOverheadBytes;
     for (const { payload } of key.values()) this.#youngBytes += payload.length + entryOverheadBytes;

@@ -7,7 +7,7 @@ import { StateFolder } from '../host/state-folder.js';
 import { StepClock } from '../host/state-world.test.support.js';
 import { MemoryStateStore } from '../tables/memory-state-store.js';
 import { FOUND } from './cold-state.js';
-import { operatorStatesOf, restoreSegment } from './restore-segment.js';
+import { restoreSegment } from './restore-segment.js';
 import { StateView } from './state-view.js';
 
 const range = { first: 0, last: 7 };
@@ -28,7 +28,7 @@ for (const folded of [false, true]) {
     const machine = new Machine();
     const folder = await folderOf(machine);
     const store = new MemoryStateStore(range, { chainLengthMax: Number.POSITIVE_INFINITY });
-    const operatorStates: SegmentState[] = [];
+    const segmentStates: SegmentState[] = [];
     const removed = store.operatorValue('n1/removed');
     removed.set(bytes('gone'));
     for (let checkpoint = 1; checkpoint <= 3; checkpoint++) {
@@ -44,7 +44,7 @@ for (const folded of [false, true]) {
       if (checkpoint === 1) store.operatorValue('n1/table').set(bytes('as it was at first'));
       if (checkpoint === 2) removed.remove();
       const segment = (await store.snapshot(checkpoint).segment).bytes;
-      operatorStates.push(...operatorStatesOf(new LoadedSegment(segment).index.states));
+      segmentStates.push(...new LoadedSegment(segment).index.states);
       const checksum = await folder.hold(segment);
       await folder.completed({ checkpointId: checkpoint, epoch: 1 }, [{ ...range, checksum }]);
       store.completed(checkpoint);
@@ -52,7 +52,7 @@ for (const folded of [false, true]) {
     if (folded) await folder.fold();
     const { files, bases } = machine.process();
     const view = await StateView.open(folder.describe(), { files, bases, range });
-    const segment = await restoreSegment(view, operatorStates);
+    const segment = await restoreSegment(view, segmentStates);
     const restored = new MemoryStateStore(range);
     restored.restore([segment]);
     for (const name of ['n2/timers', 'n10/timers']) {

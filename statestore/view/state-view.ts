@@ -166,7 +166,7 @@ export class StateView implements ColdState {
     return table;
   }
 
-  /** All that may have entries, each as its newest segment had it. */
+  /** All that may have entries on this host, each as its newest segment had it. */
   states(): BaseState[] {
     const states = new Map<string, BaseState>();
     const layers = this.#layers.all.flatMap(({ segment }) => segment.head.states);
@@ -177,6 +177,10 @@ export class StateView implements ColdState {
   ready(keyGroup: number, key: Uint8Array): Promise<void> | undefined {
     if (this.#isLocal || this.#groundOf(keyGroup) !== REMOTE) return undefined;
     return this.#options.remote?.fetch(keyGroup, key);
+  }
+
+  letGo(): void {
+    this.#options.remote?.letGo();
   }
 
   /**

@@ -1,4 +1,4 @@
-import { MillraceError } from '../base/index.js';
+import { MillraceError } from './errors.js';
 
 /**
  * Calls `fn` for each item, at most `limit` at once, started in order; results in order. After a failure or an abort
