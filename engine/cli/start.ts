@@ -2,7 +2,7 @@
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { EXIT_FAILURE, EXIT_INTERRUPTED, errorLine, exitCodeOf } from './exit.js';
-import { FlightsDemo, type FlightsResult } from './flights-demo.js';
+import type { FlightsResult } from './flights-demo.js';
 import { onInterrupt } from './interrupt.js';
 import { wholeNumber } from './options.js';
 import { addClusterOptions, type ClusterFlags } from './run-options.js';
@@ -35,6 +35,8 @@ const flags = command.opts<StartFlags>();
 // Millrace pins the SDK of its S3 store: what later versions will require is no news to whoever runs this one.
 process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
 
+// Not before the options are known to be good.
+const { FlightsDemo } = await import('./flights-demo.js');
 const demo = new FlightsDemo({
   jobFile: fileURLToPath(new URL('../../../engine/examples/flights.ts', import.meta.url)),
   flags,
