@@ -4,6 +4,7 @@ export { bootId } from './boot-id.js';
 export { type ByteFile, type ByteFiles, memoryByteFiles, nodeByteFiles } from './byte-file.js';
 export { checksumHex, xxh64 } from './checksum.js';
 export { type Clock, sleep, systemClock, type Timer, yieldTurn } from './clock.js';
+export { type ContractCase, runContractCase } from './contract-case.js';
 export type { Disk, DiskFile } from './disk.js';
 export { assert, type ErrorDetails, type ErrorKind, MillraceError, type SerializedError } from './errors.js';
 export { heapMemory } from './heap-memory.js';
@@ -20,10 +21,5 @@ export { isDead, ownIdentity, type ProcessIdentity, processIsAlive } from './pro
 export { type Random, seededRandom, systemRandom } from './random.js';
 export { remoteSharedArrayMemory, serveSharedArrayMemory, sharedArrayMemory } from './shared-array-memory.js';
 export { regionOver, type SharedMemory, type SharedRegion } from './shared-memory.js';
-export {
-  type ContractCase,
-  runContractCase,
-  type SharedMemoryPair,
-  sharedMemoryContract,
-} from './shared-memory-contract.js';
+export { type SharedMemoryPair, sharedMemoryContract } from './shared-memory-contract.js';
 export { remoteMappedMemory, serveMappedMemory } from './thread-mapped-memory.js';

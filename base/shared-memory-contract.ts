@@ -1,4 +1,5 @@
 import { deepEqual, equal, notEqual, ok, rejects } from 'node:assert/strict';
+import type { ContractCase } from './contract-case.js';
 import type { SharedMemory } from './shared-memory.js';
 
 /** Two objects over one memory, as two threads or processes have them; where there is only one thread, the same twice. */
@@ -8,13 +9,8 @@ export interface SharedMemoryPair {
   close(): Promise<void>;
 }
 
-export interface ContractCase {
-  readonly name: string;
-  run(pair: SharedMemoryPair): Promise<void>;
-}
-
 /** What every SharedMemory must do. Each case wants a fresh, empty pair, and closes it: `runContractCase`. */
-export const sharedMemoryContract: readonly ContractCase[] = [
+export const sharedMemoryContract: readonly ContractCase<SharedMemoryPair>[] = [
   {
     name: 'a region starts zeroed, and its three views show the same bytes',
     async run({ one }) {
@@ -148,16 +144,3 @@ export const sharedMemoryContract: readonly ContractCase[] = [
     },
   },
 ];
-
-/** Runs one case on a fresh pair and closes it, however it ends. */
-export async function runContractCase(
-  contractCase: ContractCase,
-  makePair: () => Promise<SharedMemoryPair>,
-): Promise<void> {
-  const pair = await makePair();
-  try {
-    await contractCase.run(pair);
-  } finally {
-    await pair.close();
-  }
-}

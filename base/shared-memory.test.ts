@@ -4,12 +4,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { MessageChannel } from 'node:worker_threads';
+import { runContractCase } from './contract-case.js';
 import { heapMemory } from './heap-memory.js';
 import { mappedMemory } from './mapped-memory.js';
 import { memoryBackedFolder } from './memory-folder.js';
 import { remoteSharedArrayMemory, serveSharedArrayMemory, sharedArrayMemory } from './shared-array-memory.js';
 import type { SharedMemory } from './shared-memory.js';
-import { runContractCase, type SharedMemoryPair, sharedMemoryContract } from './shared-memory-contract.js';
+import { type SharedMemoryPair, sharedMemoryContract } from './shared-memory-contract.js';
 import { remoteMappedMemory, serveMappedMemory } from './thread-mapped-memory.js';
 
 const shm = memoryBackedFolder();

@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { nodeDisk, sharedMemoryContract, systemClock, yieldTurn } from '../base/index.js';
-import { type CuttableNetwork, networkContract, networkCutContract, runNetworkCase } from '../base/rpc/index.js';
+import { nodeDisk, runContractCase, sharedMemoryContract, systemClock, yieldTurn } from '../base/index.js';
+import { type CuttableNetwork, networkContract, networkCutContract } from '../base/rpc/index.js';
 import {
   type BlobStore,
   blobStoreContract,
@@ -136,7 +136,7 @@ for (const [address, ...hosts] of [
   for (const seed of SEEDS.slice(0, 2)) {
     describe(`network contract: simulated, ${address}, seed ${seed}`, () => {
       for (const contractCase of [...networkContract, ...networkCutContract]) {
-        it(contractCase.name, () => runNetworkCase(contractCase, () => openNetwork(seed, address, hosts)));
+        it(contractCase.name, () => runContractCase(contractCase, () => openNetwork(seed, address, hosts)));
       }
     });
   }

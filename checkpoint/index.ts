@@ -3,10 +3,8 @@ export { hasCode } from './blob/blob-errors.js';
 export { type ObjectName, parseObjectName, validateBlobName } from './blob/blob-name.js';
 export type { BlobReader, BlobStore } from './blob/blob-store.js';
 export {
-  type BlobStoreContractCase,
   type BlobStorePair,
   blobStoreContract,
-  runBlobStoreCase,
 } from './blob/blob-store-contract.js';
 export { ByteLru } from './blob/byte-lru.js';
 export {

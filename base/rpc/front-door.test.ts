@@ -5,13 +5,14 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import { systemClock, yieldTurn } from '../clock.js';
+import { runContractCase } from '../contract-case.js';
 import { MillraceError } from '../errors.js';
 import { silentLogger } from '../logger.js';
 import { type Connection, FRAME_BYTES_MAX } from '../network.js';
 import { acceptPeer, connectPeer } from './auth.js';
 import type { FrontDoor, FrontDoorImplementation, FrontDoorOptions } from './front-door.js';
 import { BODY_BYTES_MAX, bearerToken, jsonResponse } from './http-router.js';
-import { type CuttableNetwork, networkContract, networkCutContract, runNetworkCase } from './network-contract.js';
+import { type CuttableNetwork, networkContract, networkCutContract } from './network-contract.js';
 import { openFrontDoor } from './open-front-door.js';
 import { loadUws } from './uws-binding.js';
 import { webSocketNetwork } from './web-socket-network.js';
@@ -88,9 +89,9 @@ for (const implementation of implementations) {
     // A front door closes its connections with it, so the case of a listener that leaves them is not for it.
     const apart = networkContract.filter((contractCase) => !contractCase.name.includes('keeps the connections it has'));
     assert.equal(apart.length, networkContract.length - 1);
-    for (const contractCase of apart) it(contractCase.name, () => runNetworkCase(contractCase, openNetwork));
+    for (const contractCase of apart) it(contractCase.name, () => runContractCase(contractCase, openNetwork));
     for (const contractCase of networkCutContract) {
-      it(contractCase.name, () => runNetworkCase(contractCase, openNetwork));
+      it(contractCase.name, () => runContractCase(contractCase, openNetwork));
     }
   });
 

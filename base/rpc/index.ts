@@ -15,11 +15,9 @@ export { memoryNetwork } from './memory-network.js';
 export { type NodeNetworkOptions, nodeNetwork } from './network.js';
 export {
   type CuttableNetwork,
-  type NetworkContractCase,
   type NetworkUnderTest,
   networkContract,
   networkCutContract,
-  runNetworkCase,
 } from './network-contract.js';
 export { openFrontDoor } from './open-front-door.js';
 export type { RpcHandler, RpcPeer } from './peer.js';

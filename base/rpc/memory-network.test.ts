@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { systemClock, yieldTurn } from '../clock.js';
+import { runContractCase } from '../contract-case.js';
 import { memoryNetwork } from './memory-network.js';
-import { type NetworkUnderTest, networkContract, runNetworkCase } from './network-contract.js';
+import { type NetworkUnderTest, networkContract } from './network-contract.js';
 
 const clock = systemClock();
 
@@ -18,7 +19,7 @@ async function open(): Promise<NetworkUnderTest> {
 }
 
 describe('memory network', () => {
-  for (const contractCase of networkContract) it(contractCase.name, () => runNetworkCase(contractCase, open));
+  for (const contractCase of networkContract) it(contractCase.name, () => runContractCase(contractCase, open));
 });
 
 it('memory: refuses a name that is taken, until its listener closed', async () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import type { ContractCase } from '../contract-case.js';
 import { MillraceError } from '../errors.js';
 import type { Connection, Listener } from '../network.js';
 
@@ -21,16 +22,11 @@ export interface CuttableNetwork extends NetworkUnderTest {
   cut(connection: Connection): void;
 }
 
-export interface NetworkContractCase<N extends NetworkUnderTest = NetworkUnderTest> {
-  readonly name: string;
-  run(network: N): Promise<void>;
-}
-
 /**
  * What every Network must do (`base/network.ts`). Each transport runs these in its own test file, the simulator's
- * virtual network included. Each case wants a fresh network, and closes it: `runNetworkCase`.
+ * virtual network included. Each case wants a fresh network, and closes it: `runContractCase`.
  */
-export const networkContract: readonly NetworkContractCase[] = [
+export const networkContract: readonly ContractCase<NetworkUnderTest>[] = [
   {
     name: 'delivers frames of every size whole, in order, 8-aligned, as plain Uint8Arrays',
     run: (network) =>
@@ -192,7 +188,7 @@ export const networkContract: readonly NetworkContractCase[] = [
 ];
 
 /** What a Network must do besides, where a connection can be cut. */
-export const networkCutContract: readonly NetworkContractCase<CuttableNetwork>[] = [
+export const networkCutContract: readonly ContractCase<CuttableNetwork>[] = [
   {
     name: 'gives a reason when the other side dies, after the frames that arrived',
     run: (network) =>
@@ -208,19 +204,6 @@ export const networkCutContract: readonly NetworkContractCase<CuttableNetwork>[]
       }),
   },
 ];
-
-/** Runs one case on a fresh network and closes it, however it ends. */
-export async function runNetworkCase<N extends NetworkUnderTest>(
-  contractCase: NetworkContractCase<N>,
-  open: () => Promise<N>,
-): Promise<void> {
-  const network = await open();
-  try {
-    await contractCase.run(network);
-  } finally {
-    await network.close();
-  }
-}
 
 /** Runs `body` with both ends of one connection, then closes both. */
 async function pair(network: NetworkUnderTest, body: (client: End, server: End) => Promise<void>): Promise<void> {

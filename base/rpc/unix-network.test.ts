@@ -7,9 +7,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { systemClock, yieldTurn } from '../clock.js';
+import { runContractCase } from '../contract-case.js';
 import type { MillraceError } from '../errors.js';
 import type { Connection } from '../network.js';
-import { type CuttableNetwork, networkContract, networkCutContract, runNetworkCase } from './network-contract.js';
+import { type CuttableNetwork, networkContract, networkCutContract } from './network-contract.js';
 import { connectSocket } from './scratch-socket.js';
 import { SocketConnection } from './socket-connection.js';
 import { unixNetwork } from './unix-network.js';
@@ -43,8 +44,8 @@ async function open(): Promise<CuttableNetwork> {
 }
 
 describe('unix network: the contract', () => {
-  for (const contractCase of networkContract) it(contractCase.name, () => runNetworkCase(contractCase, open));
-  for (const contractCase of networkCutContract) it(contractCase.name, () => runNetworkCase(contractCase, open));
+  for (const contractCase of networkContract) it(contractCase.name, () => runContractCase(contractCase, open));
+  for (const contractCase of networkCutContract) it(contractCase.name, () => runContractCase(contractCase, open));
 });
 
 describe('unix network: frames in pieces', () => {

@@ -1,5 +1,5 @@
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
-import { MillraceError } from '../../base/index.js';
+import { type ContractCase, MillraceError } from '../../base/index.js';
 import type { BlobStore } from './blob-store.js';
 
 /** Two objects over one store, as two processes have them; where that cannot be, the same object twice. */
@@ -9,15 +9,10 @@ export interface BlobStorePair {
   close(): Promise<void>;
 }
 
-export interface BlobStoreContractCase {
-  readonly name: string;
-  run(pair: BlobStorePair): Promise<void>;
-}
-
 const bytes = (...values: number[]) => Uint8Array.from(values);
 
-/** What every BlobStore must do. Each case wants a fresh, empty pair, and closes it: `runBlobStoreCase`. */
-export const blobStoreContract: readonly BlobStoreContractCase[] = [
+/** What every BlobStore must do. Each case wants a fresh, empty pair, and closes it: `runContractCase`. */
+export const blobStoreContract: readonly ContractCase<BlobStorePair>[] = [
   {
     name: 'what one puts the other gets, whole or a range of it',
     async run({ one, other }) {
@@ -157,16 +152,3 @@ export const blobStoreContract: readonly BlobStoreContractCase[] = [
     },
   },
 ];
-
-/** Runs one case on a fresh pair and closes it, however it ends. */
-export async function runBlobStoreCase(
-  contractCase: BlobStoreContractCase,
-  makePair: () => Promise<BlobStorePair>,
-): Promise<void> {
-  const pair = await makePair();
-  try {
-    await contractCase.run(pair);
-  } finally {
-    await pair.close();
-  }
-}

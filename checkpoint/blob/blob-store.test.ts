@@ -3,8 +3,8 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { type Disk, MillraceError, nodeDisk, systemRandom } from '../../base/index.js';
-import { type BlobStorePair, blobStoreContract, runBlobStoreCase } from './blob-store-contract.js';
+import { type Disk, MillraceError, nodeDisk, runContractCase, systemRandom } from '../../base/index.js';
+import { type BlobStorePair, blobStoreContract } from './blob-store-contract.js';
 import { DirectoryBlobStore } from './directory-blob-store.js';
 import { MemoryBlobStore } from './memory-blob-store.js';
 
@@ -36,7 +36,7 @@ for (const [name, makePair] of [
 ] as const) {
   describe(`blob store: ${name}`, () => {
     for (const contractCase of blobStoreContract) {
-      it(contractCase.name, () => runBlobStoreCase(contractCase, makePair));
+      it(contractCase.name, () => runContractCase(contractCase, makePair));
     }
   });
 }

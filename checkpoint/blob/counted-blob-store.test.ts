@@ -1,7 +1,7 @@
 import { deepEqual, equal, rejects } from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { seededRandom, systemClock } from '../../base/index.js';
-import { blobStoreContract, runBlobStoreCase } from './blob-store-contract.js';
+import { runContractCase, seededRandom, systemClock } from '../../base/index.js';
+import { blobStoreContract } from './blob-store-contract.js';
 import { CountedBlobStore } from './counted-blob-store.js';
 import { FaultyBlobStore } from './faulty-blob-store.js';
 import { MemoryBlobStore } from './memory-blob-store.js';
@@ -12,7 +12,7 @@ describe('blob store: counted', () => {
   for (const contractCase of blobStoreContract) {
     it(contractCase.name, () => {
       const store = new CountedBlobStore(new MemoryBlobStore());
-      return runBlobStoreCase(contractCase, async () => ({ one: store, other: store, close: async () => {} }));
+      return runContractCase(contractCase, async () => ({ one: store, other: store, close: async () => {} }));
     });
   }
 });

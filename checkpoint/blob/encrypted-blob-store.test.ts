@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { MillraceError, nodeDisk, seededRandom, systemClock, systemRandom } from '../../base/index.js';
+import { MillraceError, nodeDisk, runContractCase, seededRandom, systemClock, systemRandom } from '../../base/index.js';
 import type { BlobStore } from './blob-store.js';
-import { type BlobStorePair, blobStoreContract, runBlobStoreCase } from './blob-store-contract.js';
+import { type BlobStorePair, blobStoreContract } from './blob-store-contract.js';
 import { CountedBlobStore } from './counted-blob-store.js';
 import { DirectoryBlobStore } from './directory-blob-store.js';
 import { EncryptedBlobStore } from './encrypted-blob-store.js';
@@ -50,7 +50,7 @@ for (const [name, makePair] of [
 ] as const) {
   describe(`blob store: encrypted, over ${name}`, () => {
     for (const contractCase of blobStoreContract) {
-      it(contractCase.name, () => runBlobStoreCase(contractCase, makePair));
+      it(contractCase.name, () => runContractCase(contractCase, makePair));
     }
   });
 }

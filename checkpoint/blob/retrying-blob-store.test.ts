@@ -1,8 +1,8 @@
 import { deepEqual, equal, ok, rejects, throws } from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Logger, MillraceError, seededRandom, silentLogger } from '../../base/index.js';
+import { type Logger, MillraceError, runContractCase, seededRandom, silentLogger } from '../../base/index.js';
 import type { BlobStore } from './blob-store.js';
-import { blobStoreContract, runBlobStoreCase } from './blob-store-contract.js';
+import { blobStoreContract } from './blob-store-contract.js';
 import { CountedBlobStore } from './counted-blob-store.js';
 import { FaultyBlobStore } from './faulty-blob-store.js';
 import { JumpingClock } from './jumping-clock.test.support.js';
@@ -60,7 +60,7 @@ describe('blob store: retrying', () => {
   for (const contractCase of blobStoreContract) {
     it(contractCase.name, () => {
       const { store } = setUp();
-      return runBlobStoreCase(contractCase, async () => ({ one: store, other: store, close: async () => {} }));
+      return runContractCase(contractCase, async () => ({ one: store, other: store, close: async () => {} }));
     });
   }
 });

@@ -1,7 +1,7 @@
 import { deepEqual, equal, ok, rejects } from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { type MillraceError, systemClock } from '../../base/index.js';
-import { blobStoreContract, runBlobStoreCase } from '../blob/blob-store-contract.js';
+import { type MillraceError, runContractCase, systemClock } from '../../base/index.js';
+import { blobStoreContract } from '../blob/blob-store-contract.js';
 import { S3BlobStore } from './s3-blob-store.js';
 import { S3Front } from './s3-front.test.support.js';
 import { realS3OrStandIn, type S3UnderTest, smallS3 } from './s3-gateway.test.support.js';
@@ -44,8 +44,8 @@ for (const [kind, start] of [
     it('is named in the log', (t) => t.diagnostic(s3.says));
 
     for (const contractCase of blobStoreContract) {
-      it(contractCase.name, () => runBlobStoreCase(contractCase, pair));
-      it(`${contractCase.name} (in parts)`, () => runBlobStoreCase(contractCase, () => pair(inParts)));
+      it(contractCase.name, () => runContractCase(contractCase, pair));
+      it(`${contractCase.name} (in parts)`, () => runContractCase(contractCase, () => pair(inParts)));
     }
 
     it('a large object goes up in parts and comes back whole, and in ranges across parts', async () => {

@@ -3,8 +3,8 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { MillraceError, nodeDisk, silentLogger, systemClock, systemRandom } from '../../base/index.js';
-import { type BlobStorePair, blobStoreContract, runBlobStoreCase } from '../blob/blob-store-contract.js';
+import { MillraceError, nodeDisk, runContractCase, silentLogger, systemClock, systemRandom } from '../../base/index.js';
+import { type BlobStorePair, blobStoreContract } from '../blob/blob-store-contract.js';
 import { CountedBlobStore } from '../blob/counted-blob-store.js';
 import { JumpingClock } from '../blob/jumping-clock.test.support.js';
 import { MemoryBlobStore } from '../blob/memory-blob-store.js';
@@ -44,7 +44,7 @@ for (const authority of ['remote', 'local'] as const) {
   ] as const) {
     describe(`blob store: tiered, authority ${authority}, ${what}`, () => {
       for (const contractCase of blobStoreContract) {
-        it(contractCase.name, () => runBlobStoreCase(contractCase, () => pair(authority, settings)));
+        it(contractCase.name, () => runContractCase(contractCase, () => pair(authority, settings)));
       }
     });
   }
