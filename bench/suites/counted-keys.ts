@@ -1,16 +1,8 @@
 import { join } from 'node:path';
-import {
-  bootId,
-  nodeByteFiles,
-  nodeDisk,
-  type Random,
-  seededRandom,
-  silentLogger,
-  systemClock,
-  systemRandom,
-} from '../../base/index.js';
+import { nodeByteFiles, type Random, seededRandom } from '../../base/index.js';
 import { type KeyGroups, SegmentBuilder } from '../../checkpoint/index.js';
-import { type FolderSettings, type Line, lmdbBaseStores, StateFolder, StateView } from '../../statestore/index.js';
+import { type Line, lmdbBaseStores, type StateFolder, StateView } from '../../statestore/index.js';
+import { openMachineFolder } from './machine-folder.js';
 
 export const KEY_GROUPS = 128;
 const KEY_BYTES = 8;
@@ -94,21 +86,7 @@ export class CountedFolder {
   }
 
   static async filled(root: string, state: CountedKeys, progress: (text: string) => void): Promise<CountedFolder> {
-    const disk = nodeDisk();
-    await disk.makeFolder(root);
-    const settings: Partial<FolderSettings> = { foldShare: 1, segmentsMax: Number.POSITIVE_INFINITY };
-    const folder = await StateFolder.open({
-      root,
-      disk,
-      files: nodeByteFiles(),
-      bases: lmdbBaseStores(),
-      clock: systemClock(),
-      random: systemRandom(),
-      logger: silentLogger(),
-      bootId: bootId(),
-      history: { latest: undefined, kept: [] },
-      settings,
-    });
+    const folder = await openMachineFolder(root, { foldShare: 1, segmentsMax: Number.POSITIVE_INFINITY });
     await folder.startEmpty({ first: 0, last: KEY_GROUPS - 1 });
     const filled = new CountedFolder(folder, root, state);
     const parts = Math.min(

@@ -1,6 +1,7 @@
-import { bootId, nodeByteFiles, nodeDisk, silentLogger, systemClock, systemRandom } from '../../base/index.js';
+import { nodeByteFiles, silentLogger, systemRandom } from '../../base/index.js';
 import { type BlobStore, CheckpointStore } from '../../checkpoint/index.js';
-import { FOUND, lmdbBaseStores, RemoteState, StateFolder, StateView } from '../../statestore/index.js';
+import { FOUND, lmdbBaseStores, RemoteState, type StateFolder, StateView } from '../../statestore/index.js';
+import { openMachineFolder } from './machine-folder.js';
 
 /** A key as `SyntheticState` has it: of a group, by position. */
 export function syntheticKey(keyGroup: number, at: number): Uint8Array {
@@ -21,20 +22,7 @@ export class EmptyHost {
   }
 
   static async open(root: string): Promise<EmptyHost> {
-    const disk = nodeDisk();
-    await disk.makeFolder(root);
-    const folder = await StateFolder.open({
-      root,
-      disk,
-      files: nodeByteFiles(),
-      bases: lmdbBaseStores(),
-      clock: systemClock(),
-      random: systemRandom(),
-      logger: silentLogger(),
-      bootId: bootId(),
-      history: { latest: undefined, kept: [] },
-    });
-    return new EmptyHost(folder);
+    return new EmptyHost(await openMachineFolder(root));
   }
 
   /** From HEAD to the value of one key. */

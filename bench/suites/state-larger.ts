@@ -1,19 +1,17 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { open } from 'lmdb';
+import { nodeByteFiles, type Random, seededRandom } from '../../base/index.js';
 import {
-  bootId,
-  nodeByteFiles,
-  nodeDisk,
-  type Random,
-  seededRandom,
-  silentLogger,
-  systemClock,
-  systemRandom,
-} from '../../base/index.js';
-import { lmdbBaseStores, MemoryStateStore, restoreSegment, StateFolder, StateView } from '../../statestore/index.js';
+  lmdbBaseStores,
+  MemoryStateStore,
+  restoreSegment,
+  type StateFolder,
+  StateView,
+} from '../../statestore/index.js';
 import { measure, type SuiteContext, size } from '../harness.js';
 import type { Goal } from '../row.js';
+import { openMachineFolder } from './machine-folder.js';
 import { ALL, BATCH_ROWS, Counting, filledStore, randomBatches } from './state-counters.js';
 
 const ZIPF = 0.99;
@@ -69,19 +67,7 @@ class CountersOnHost {
   }
 
   static async filled(root: string, keys: number): Promise<CountersOnHost> {
-    await mkdir(root);
-    const folder = await StateFolder.open({
-      root,
-      disk: nodeDisk(),
-      files: nodeByteFiles(),
-      bases: lmdbBaseStores(),
-      clock: systemClock(),
-      random: systemRandom(),
-      logger: silentLogger(),
-      bootId: bootId(),
-      history: { latest: undefined, kept: [] },
-      settings: { foldShare: 1 },
-    });
+    const folder = await openMachineFolder(root, { foldShare: 1 });
     await folder.startEmpty(ALL);
     const store = filledStore(keys);
     const checksum = await folder.hold((await store.snapshot(1, { full: true }).segment).bytes);
