@@ -18,11 +18,6 @@ describe('a shuffle that is a module', () => {
   after(() => place.remove());
   const job = writeCountingJob(place.path('job.ts'));
 
-  function write(name: string, code: string): string {
-    writeFileSync(place.path(name), code);
-    return `./${name}`;
-  }
-
   /** The example plug-in, which also leaves word of each end that is opened. */
   function telling(file: string): string {
     return `
@@ -45,7 +40,7 @@ describe('a shuffle that is a module', () => {
 
   it('carries a whole job past a killed worker, with the right output', async () => {
     const used = place.path('used');
-    const shuffle = write('telling.mjs', telling(used));
+    const shuffle = place.write('telling.mjs', telling(used));
     const run = place.start('start', ['--rows', '100000', '--rate', '100000', '--shuffle', shuffle, '--json']);
     equal(await run.ended, 0, run.stderr);
     const result = run.result<FlightsResult>();
@@ -90,20 +85,20 @@ describe('a shuffle that is a module', () => {
       ['./not-there.js', /'\.\/not-there\.js' is invalid\. .*mapped, wire.*there is no file .*\/not-there\.js/],
       ['no-such-package', /'no-such-package' is invalid\. .*there is no package no-such-package in /],
       [
-        write('throws.mjs', "throw new Error('of its own\\nand more');\n"),
+        place.write('throws.mjs', "throw new Error('of its own\\nand more');\n"),
         /throws\.mjs.* cannot be loaded: of its own \[/,
       ],
-      [write('broken.mjs', 'export default {\n'), /broken\.mjs.* cannot be loaded: .+ \[SHUFFLE_MODULE\]/],
+      [place.write('broken.mjs', 'export default {\n'), /broken\.mjs.* cannot be loaded: .+ \[SHUFFLE_MODULE\]/],
       [
-        write('needs.mjs', "import 'nothing-of-that-name';\n"),
+        place.write('needs.mjs', "import 'nothing-of-that-name';\n"),
         /needs\.mjs.*'nothing-of-that-name'.* \[SHUFFLE_MODULE\]/,
       ],
       [
-        write('empty.mjs', 'export const shuffle = 1;\n'),
+        place.write('empty.mjs', 'export const shuffle = 1;\n'),
         /empty\.mjs is no shuffle: it has no default export .*\[SHUFFLE_MODULE\]/,
       ],
       [
-        write('half.mjs', "export default { name: 'half', openService() {} };\n"),
+        place.write('half.mjs', "export default { name: 'half', openService() {} };\n"),
         /half\.mjs is no shuffle: .*openClient/,
       ],
     ];
@@ -123,7 +118,7 @@ describe('a shuffle that is a module', () => {
   });
 
   it('whose service does not open ends the run with its reason', async () => {
-    const failing = write(
+    const failing = place.write(
       'fails.mjs',
       "export default { name: 'f', openClient() {}, openService() { throw new Error('the moon is not in place'); } };\n",
     );

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -50,6 +50,12 @@ export class TestPlace {
 
   path(name: string): string {
     return join(this.folder, name);
+  }
+
+  /** A module of a user's beside his job: how an option names it. */
+  write(name: string, code: string): string {
+    writeFileSync(this.path(name), code);
+    return `./${name}`;
   }
 
   start(script: keyof typeof SCRIPTS, args: readonly string[], options: { readonly cwd?: string } = {}): SpawnedRun {

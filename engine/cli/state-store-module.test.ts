@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -19,14 +19,9 @@ describe('a state store that is chosen by name', () => {
   after(() => place.remove());
   const job = writeCountingJob(place.path('job.ts'));
 
-  function write(name: string, code: string): string {
-    writeFileSync(place.path(name), code);
-    return `./${name}`;
-  }
-
   /** The example, which also leaves word of each store that is made. */
   function telling(file: string): string {
-    return write(
+    return place.write(
       'telling.mjs',
       `import { appendFileSync } from 'node:fs';
       import example from ${JSON.stringify(EXAMPLE)};
@@ -98,15 +93,15 @@ describe('a state store that is chosen by name', () => {
     const bad: [store: string, line: RegExp][] = [
       ['./not-there.js', /'\.\/not-there\.js' is invalid\. .*memory, tiered, lmdb, or a module: there is no file /],
       [
-        write('throws.mjs', "throw new Error('of its own\\nand more');\n"),
+        place.write('throws.mjs', "throw new Error('of its own\\nand more');\n"),
         /throws\.mjs is no state store: .*cannot be loaded: of its own \[/,
       ],
       [
-        write('empty.mjs', 'export const x = 1;\n'),
+        place.write('empty.mjs', 'export const x = 1;\n'),
         /empty\.mjs is no state store: it has no default export .*\[STATE_STORE_MODULE\]/,
       ],
       [
-        write('half.mjs', "export default { name: 'half' };\n"),
+        place.write('half.mjs', "export default { name: 'half' };\n"),
         /half\.mjs is no state store: .*no method open \(see StateStorePlugin of/,
       ],
     ];
