@@ -1,3 +1,11 @@
 export { Daemon, type DaemonProcess, type DaemonSettings } from './daemon.js';
 export { daemonShuffle, spillOptions } from './daemon-shuffle.js';
-export { type HostStateEnd, openState } from './state-thread.js';
+export { openStateCalls, type StateCallsParts } from './state-calls.js';
+export {
+  type HostStateEnd,
+  openState,
+  type StateCall,
+  type StatePort,
+  type StateReply,
+  StateThread,
+} from './state-thread.js';

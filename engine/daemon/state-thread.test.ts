@@ -21,7 +21,7 @@ import { lmdbBaseStores, MemoryStateStore, StateView, type ViewDescription } fro
 import { decodeDescribe, LocalState, SERVICE } from '../runtime/index.js';
 import { operatorSegments } from './operator-parts.js';
 import { serveSegments } from './segment-service.js';
-import { type HostStateEnd, StateThread } from './state-thread.js';
+import { type HostStateEnd, openState, type StateThread } from './state-thread.js';
 
 const random = systemRandom();
 const logger = silentLogger();
@@ -58,8 +58,9 @@ class Host {
   }
 
   start(name = 'state'): StateThread {
-    const settings = { root: join(this.#folder, name), bootId: bootId(), logLevel: 'error' as const };
-    return new StateThread({ ...settings, checkpoints: { url: join(this.#folder, 'store') } }, logger);
+    const settings = { stateFolder: join(this.#folder, name), logLevel: 'error' as const };
+    const checkpoints = { url: join(this.#folder, 'store') };
+    return openState({ ...settings, checkpoints }, bootId(), logger) as StateThread;
   }
 
   /** Sets keys to the number of the checkpoint, and completes it. */

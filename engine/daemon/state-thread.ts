@@ -48,23 +48,32 @@ export interface HostStateEnd {
   close(): Promise<void>;
 }
 
+/** Leads to the thread that answers calls (`openStateCalls`): one of this process, or the simulator's. */
+export interface StatePort {
+  /** Buffers in `transfer` are the other thread's from then on. */
+  post(message: { readonly id: number; readonly call: StateCall }, transfer: readonly ArrayBuffer[]): void;
+  /** Both before anything is posted. `gone`: the thread has ended, of whatever. */
+  onReply(handler: (reply: StateReply) => void): void;
+  onGone(handler: () => void): void;
+  terminate(): Promise<void>;
+}
+
 /**
  * A `HostState` on a thread of its own, so that folding stalls nothing else of the daemon. When it dies, the host has no state
  * any more until the daemon starts again, and everything else goes on.
  */
 export class StateThread implements HostStateEnd {
-  readonly #worker: Worker;
+  readonly #port: StatePort;
   readonly #logger: Logger;
   readonly #waiting = new Map<number, { resolve: (result: unknown) => void; reject: (error: Error) => void }>();
   #lastId = 0;
   #isGone = false;
 
-  constructor(settings: StateThreadSettings, logger: Logger) {
+  constructor(port: StatePort, logger: Logger) {
+    this.#port = port;
     this.#logger = logger;
-    this.#worker = new Worker(new URL('./state-thread-main.js', import.meta.url), { workerData: settings });
-    this.#worker.on('message', (reply: StateReply) => this.#settle(reply));
-    this.#worker.on('error', (error) => logger.warn({ error: String(error) }, 'the thread of local state died'));
-    this.#worker.on('exit', () => this.#gone());
+    port.onReply((reply) => this.#settle(reply));
+    port.onGone(() => this.#gone());
   }
 
   hold(operator: string, segment: Uint8Array): void {
@@ -104,19 +113,19 @@ export class StateThread implements HostStateEnd {
 
   async close(): Promise<void> {
     if (!this.#isGone) await this.#ask({ kind: 'close' }).catch(() => {});
-    await this.#worker.terminate();
+    await this.#port.terminate();
   }
 
-  #tell(call: StateCall, transfer: ArrayBuffer[] = []): void {
+  #tell(call: StateCall, transfer: readonly ArrayBuffer[] = []): void {
     this.#ask(call, transfer).catch((error) => this.#logger.debug({ error: String(error) }, 'local state'));
   }
 
-  #ask(call: StateCall, transfer: ArrayBuffer[] = []): Promise<unknown> {
+  #ask(call: StateCall, transfer: readonly ArrayBuffer[] = []): Promise<unknown> {
     if (this.#isGone) return Promise.reject(gone());
     return new Promise((resolve, reject) => {
       const id = ++this.#lastId;
       this.#waiting.set(id, { resolve, reject });
-      this.#worker.postMessage({ id, call }, transfer);
+      this.#port.post({ id, call }, transfer);
     });
   }
 
@@ -141,7 +150,20 @@ export function openState(
   logger: Logger,
 ): StateThread | undefined {
   const { stateFolder: root, checkpoints, logLevel } = settings;
-  return root === undefined ? undefined : new StateThread({ root, bootId, checkpoints, logLevel }, logger);
+  return root === undefined
+    ? undefined
+    : new StateThread(workerPort({ root, bootId, checkpoints, logLevel }, logger), logger);
+}
+
+function workerPort(settings: StateThreadSettings, logger: Logger): StatePort {
+  const worker = new Worker(new URL('./state-thread-main.js', import.meta.url), { workerData: settings });
+  worker.on('error', (error) => logger.warn({ error: String(error) }, 'the thread of local state died'));
+  return {
+    post: (message, transfer) => worker.postMessage(message, transfer),
+    onReply: (handler) => void worker.on('message', handler),
+    onGone: (handler) => void worker.on('exit', handler),
+    terminate: async () => void (await worker.terminate()),
+  };
 }
 
 function gone(): MillraceError {
