@@ -1,10 +1,12 @@
 import type { Random } from '../base/index.js';
 import type { FaultyBlobStore } from '../checkpoint/index.js';
 import type { ShuffleWatch } from './shuffle-watch.js';
+import type { SimHostBases } from './sim-bases.js';
 import type { SimProcess } from './sim-process.js';
 import type { SimWorld } from './sim-world.js';
 
-export const CLUSTER_FAULTS = [
+/** What came after these is drawn apart from them, so that seeds go on to mean what they meant. */
+export const FIRST_FAULTS = [
   'failTask',
   'killSlot',
   'killWorker',
@@ -23,6 +25,9 @@ export const CLUSTER_FAULTS = [
   'killScheduler',
   'killDaemon',
 ] as const;
+/** Of runs whose state lies beneath memory. */
+export const TIERED_FAULTS = ['killState', 'killFolding', 'loseState'] as const;
+export const CLUSTER_FAULTS = [...FIRST_FAULTS, 'reboot', ...TIERED_FAULTS] as const;
 export type ClusterFaultKind = (typeof CLUSTER_FAULTS)[number];
 
 /** One thing done to a cluster. Who is hit is decided when it happens: `pick` counts through those who are there. */
@@ -32,7 +37,10 @@ export interface ClusterFault {
   readonly pick: number;
   /** How long what lasts lasts. */
   readonly forMs: number;
-  /** Factor of slowness, share of failing calls; for a zombie below 0.7: it wakes as it is sealed. */
+  /**
+   * Factor of slowness, share of failing calls; for a zombie below 0.7: it wakes as it is sealed; from 0.5 on a daemon that folds
+   * loses power.
+   */
   readonly amount: number;
 }
 
@@ -59,6 +67,7 @@ export interface FaultTargets {
   readonly host: string;
   readonly store: () => FaultyBlobStore | undefined;
   readonly shuffle: ShuffleWatch;
+  readonly bases: SimHostBases;
   /** Names of all tasks. */
   readonly tasks: readonly string[];
   /** False when a job that loses all its workers for seconds gives up: then one of them is always left to run. */
@@ -69,6 +78,10 @@ export interface FaultTargets {
   failTask(task: string): void;
   /** Kills a process without which the whole run ends; another one then starts from the checkpoint store. */
   interrupt(process: 'scheduler' | 'daemon'): void;
+  /** Power lost and back; likewise. */
+  reboot(): void;
+  /** What the host keeps of completed checkpoints is gone. */
+  loseState(): void;
 }
 
 /** Queues all faults, and the moment at which everything is healed. */
@@ -102,6 +115,22 @@ function inflict(targets: FaultTargets, { fault, pick, forMs, amount }: ClusterF
       return targets.interrupt('scheduler');
     case 'killDaemon':
       return targets.interrupt('daemon');
+    case 'reboot':
+      return targets.reboot();
+    case 'killState': {
+      const daemon = world.process('daemon');
+      const state = daemon?.threads.find(({ name }) => name.endsWith('/state'));
+      if (state !== undefined) daemon?.endThread(state);
+      return;
+    }
+    case 'killFolding':
+      return targets.bases.afterWrites(1 + (pick % 8), () => {
+        if (amount < 0.5) targets.interrupt('daemon');
+        else targets.reboot();
+      });
+    case 'loseState':
+      targets.interrupt('daemon');
+      return targets.loseState();
     case 'killWorker':
       return worker?.kill();
     case 'pauseWorker':
@@ -188,7 +217,8 @@ function inflict(targets: FaultTargets, { fault, pick, forMs, amount }: ClusterF
   }
 }
 
-function heal({ world, host, store }: FaultTargets): void {
+function heal({ world, host, store, bases }: FaultTargets): void {
+  bases.calm();
   const disk = world.host(host).disk.faults;
   disk.errorRate = 0;
   disk.full = false;

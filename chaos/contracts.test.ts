@@ -1,3 +1,4 @@
+import { deepEqual, throws } from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,8 +12,11 @@ import {
   FaultyBlobStore,
   MemoryBlobStore,
 } from '../checkpoint/index.js';
+import { baseStoreContract } from '../statestore/index.js';
 import { diskContract } from './disk-contract.js';
 import { drive, runMain } from './driving.js';
+import { SimHostBases } from './sim-bases.js';
+import { simByteFiles } from './sim-byte-files.js';
 import type { SimContext } from './sim-process.js';
 import { SimWorld } from './sim-world.js';
 
@@ -141,3 +145,31 @@ for (const [address, ...hosts] of [
     });
   }
 }
+
+for (const seed of SEEDS) {
+  describe(`base store contract: simulated, seed ${seed}`, () => {
+    for (const { name, run } of baseStoreContract) {
+      it(name, async () => {
+        const world = new SimWorld({ seed });
+        const bases = new SimHostBases(world.host('h').disk, world.random.fork());
+        await runMain(world, 'h', ({ thread }) => run(bases.of(thread), '/base'));
+      });
+    }
+  });
+}
+
+it('the simulated disk is read at once as real ones are', async () => {
+  const world = new SimWorld({ seed: 1 });
+  await runMain(world, 'h', async ({ disk, process }) => {
+    await disk.makeFolder('/f');
+    await disk.write('/f/a', Uint8Array.of(1, 2, 3));
+    const files = simByteFiles(process.host.disk);
+    throws(() => files.open('/f/b'), { code: 'DISK_NOT_FOUND' });
+    const file = files.open('/f/a');
+    await disk.remove('/f/a');
+    const target = new Uint8Array(4);
+    file.read(target, 1, 2, 1);
+    deepEqual([file.size, ...target], [3, 0, 2, 3, 0]);
+    throws(() => file.read(target, 0, 3, 1), { code: 'DISK_FAILED' });
+  });
+});

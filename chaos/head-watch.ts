@@ -14,10 +14,12 @@ export class HeadWatch {
   readonly #folder: string;
   readonly #graph: JobGraph;
   readonly #positions = new Map<string, TaskPosition>();
-  /** Of all checkpoints that were ever complete. */
-  readonly #transactions = new Set<string>();
+  /** Of all checkpoints that were ever complete, with the id of the first that held it. */
+  readonly #transactions = new Map<string, number>();
   #head: Head | undefined;
   #version = '';
+  /** The power went, and nobody had been told of the newest move. */
+  #mayGoBack = false;
   checkpoints = 0;
 
   constructor(files: SimFileSystem, checkpoints: string, graph: JobGraph) {
@@ -41,20 +43,32 @@ export class HeadWatch {
     const head = decodeHead(file.read(0, file.length), 'the simulated disk');
     const before = this.#head;
     this.#head = head;
-    if (before !== undefined && head.epoch < before.epoch)
+    const mayGoBack = this.#mayGoBack;
+    this.#mayGoBack = false;
+    if (!mayGoBack && before !== undefined && head.epoch < before.epoch)
       return `HEAD went from epoch ${before.epoch} to ${head.epoch}`;
     const id = head.latest?.checkpointId ?? 0;
     const idBefore = before?.latest?.checkpointId ?? 0;
-    if (id < idBefore) return `HEAD went from checkpoint ${idBefore} to ${id}`;
-    const { latest } = this;
-    if (latest === undefined || id === idBefore) return undefined;
-    this.checkpoints++;
+    if (!mayGoBack && id < idBefore) return `HEAD went from checkpoint ${idBefore} to ${id}`;
+    if (id === idBefore) return undefined;
+    if (id > idBefore) this.checkpoints++;
+    for (const [transaction, since] of this.#transactions) if (since > id) this.#transactions.delete(transaction);
     this.#positions.clear();
+    const { latest } = this;
+    if (latest === undefined) return undefined;
     for (const { task, position } of latest.tasks) this.#positions.set(task, JSON.parse(position) as TaskPosition);
     for (const { transactions } of this.#positions.values()) {
-      for (const { transaction } of transactions) this.#transactions.add(transaction);
+      for (const { transaction } of transactions) {
+        if (!this.#transactions.has(transaction)) this.#transactions.set(transaction, id);
+      }
     }
     return this.#inconsistency(latest);
+  }
+
+  /** The host is about to lose power: a move of HEAD that was not made durable, and so told nobody, may be undone. */
+  powerCut(): void {
+    this.#mayGoBack = !this.#files.isDurable(`${this.#folder}/${this.#version}`);
+    this.#version = '';
   }
 
   holdsTransaction(transaction: string): boolean {

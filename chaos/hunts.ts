@@ -31,5 +31,11 @@ export const HUNTS: Readonly<Record<Mutant, Hunt>> = {
   },
   endNotAligned: { wishes: { scenario: 'flights', faults: [] }, seedsMax: 60, codes: ['CHECKPOINT_STUCK'] },
   watermarkForgotten: { wishes: { scenario: 'late' }, seedsMax: 80, codes: ['OUTPUT_WRONG'] },
+  // What a base holds that was not synced before a power cut is nonsense, or older than its list says.
+  noBootId: {
+    wishes: { scenario: 'flights', faults: ['killFolding'] },
+    seedsMax: 100,
+    codes: ['OUTPUT_WRONG', 'JOB_FAILED', 'NOT_LIVE'],
+  },
   retainedPushesBack: { wishes: {}, seedsMax: 40, codes: ['NOT_LIVE', 'JOB_FAILED'] },
 };

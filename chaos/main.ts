@@ -13,6 +13,8 @@ import {
   type ScenarioKind,
   SHUFFLES,
   type SimulatedShuffle,
+  type SimulatedStateStore,
+  STATE_STORES,
 } from './scenario.js';
 import { type SimCommandHost, type SimCommandOptions, simCommand } from './sim-command.js';
 
@@ -55,6 +57,11 @@ const program = new Command('chaos')
     text.split(',').map(oneOf(FAULTS)),
   )
   .option('--shuffle <kind>', `only over ${SHUFFLES.join(' or ')} shuffle`, oneOf<SimulatedShuffle>(SHUFFLES))
+  .option(
+    '--state-store <kind>',
+    `only with state in ${STATE_STORES.join(' or ')}`,
+    oneOf<SimulatedStateStore>(STATE_STORES),
+  )
   .option('--plan <file>', 'instead of seeds: one run from a saved plan')
   .option('--no-shrink', 'leave a failing run as it is; else it is made smaller, and its plan is kept')
   .option('--json', 'one JSON object on the last line of the output')

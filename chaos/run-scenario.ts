@@ -1,12 +1,11 @@
-import { assert, MillraceError, sleep } from '../base/index.js';
+import { assert, MillraceError, seededRandom, sleep } from '../base/index.js';
 import { CheckpointStore, DirectoryBlobStore, FaultyBlobStore } from '../checkpoint/index.js';
 import { Cluster } from '../engine/cli/index.js';
 import { readJsonLines } from '../engine/connectors/index.js';
-import { Daemon, type DaemonSettings } from '../engine/daemon/index.js';
+import type { DaemonSettings } from '../engine/daemon/index.js';
 import { type JobGraph, planJob, taskName } from '../engine/graph/index.js';
 import type { WorkerSettings } from '../engine/runtime/index.js';
 import { type JobScheduler, SchedulerDriver } from '../engine/scheduler/index.js';
-import { builtInShuffle } from '../shuffle/index.js';
 import { scheduleFaults } from './cluster-faults.js';
 import { HeadWatch } from './head-watch.js';
 import { instrumentGraph } from './instrumented-graph.js';
@@ -14,6 +13,8 @@ import { OutputWatch } from './output-watch.js';
 import { type Mutant, PATIENT_MS, type Scenario } from './scenario.js';
 import { SchedulerWatch, WatchedScheduler } from './scheduler-watch.js';
 import { ShuffleWatch } from './shuffle-watch.js';
+import { SimHostBases } from './sim-bases.js';
+import { simDaemonMain } from './sim-daemon.js';
 import type { SimContext } from './sim-process.js';
 import { simProcessControl } from './sim-process-control.js';
 import { simWorkerMain } from './sim-worker.js';
@@ -38,12 +39,15 @@ export interface ScenarioReport {
   readonly checkpointsAborted: number;
   readonly buffers: number;
   readonly lines: number;
+  /** Where state lies beneath memory: restores from there, looks at the base, transactions of the base. */
+  readonly beneath?: { readonly restores: number; readonly finds: number; readonly writes: number };
   /** `fault/state`: what was done, and what the run was at. */
   readonly visited: readonly string[];
 }
 
 const HOST = 'h1';
 const CHECKPOINTS = '/state/checkpoints';
+const HOST_STATE = '/state/host-state';
 /** Faults are to be met, not to use up the job's patience. */
 const RESTARTS_MAX = 300;
 const REST_MS = 1000;
@@ -72,6 +76,7 @@ class ScenarioRun {
   readonly #world: SimWorld;
   readonly #job: SimulatedJob;
   readonly #graph: JobGraph;
+  readonly #bases: SimHostBases;
   readonly #head: HeadWatch;
   readonly #output: OutputWatch;
   readonly #shuffle: ShuffleWatch;
@@ -80,6 +85,7 @@ class ScenarioRun {
   /** Of the runs so far, the newest last: one more for each time that the scheduler or the daemon was killed. */
   readonly #schedulers: SchedulerWatch[] = [];
   readonly #visited = new Set<string>();
+  #localRestores = 0;
   #interrupted = false;
   #store: FaultyBlobStore | undefined;
   #decider: JobScheduler | undefined;
@@ -93,7 +99,9 @@ class ScenarioRun {
     this.#world = new SimWorld({ seed: scenario.seed, skewMsMax: 100, memory: { guard: scenario.guard } });
     this.#job = simulatedJob(scenario.job, scenario.shape);
     this.#graph = this.#plan();
-    const { files } = this.#world.host(HOST).disk;
+    const { disk } = this.#world.host(HOST);
+    const { files } = disk;
+    this.#bases = new SimHostBases(disk, seededRandom(scenario.seed));
     const violate = this.#violate;
     this.#head = new HeadWatch(files, CHECKPOINTS, this.#graph);
     this.#output = new OutputWatch(files, this.#job.outputs);
@@ -116,10 +124,13 @@ class ScenarioRun {
         host: HOST,
         store: () => this.#store,
         shuffle: this.#shuffle,
+        bases: this.#bases,
         tasks,
         failTask,
         patient,
         interrupt: (name) => this.#interrupt(name),
+        reboot: () => this.#reboot(),
+        loseState: () => this.#loseState(),
         noteFault: (fault) => void this.#visited.add(`${fault}/${this.#schedulers.at(-1)?.state ?? 'starting'}`),
       },
       faults,
@@ -185,6 +196,19 @@ class ScenarioRun {
     process.kill();
   }
 
+  #reboot(): void {
+    this.#interrupted ||= !this.#startsAgain;
+    this.#head.powerCut();
+    this.#output.powerCut();
+    this.#world.reboot(HOST);
+  }
+
+  #loseState(): void {
+    const { files } = this.#world.host(HOST).disk;
+    for (const path of files.paths(`${HOST_STATE}/`)) files.remove(path);
+    for (const path of this.#bases.paths) this.#bases.lose(path);
+  }
+
   /** Daemon and workers end when they find their run gone; the next one has folders, and so memory, of its own. */
   #startAgain(): void {
     const { clock, random, processes } = this.#world;
@@ -198,7 +222,7 @@ class ScenarioRun {
   /** What `JobRun` does, on a simulated process. */
   async #schedulerMain(context: SimContext): Promise<void> {
     const { clock, disk, random, logger } = context;
-    const { workers, slots, shuffle, checkpointIntervalMs, checkpointTimeoutMs, slotWaitMs, storeDelayMs } =
+    const { workers, slots, shuffle, tiered, checkpointIntervalMs, checkpointTimeoutMs, slotWaitMs, storeDelayMs } =
       this.#scenario;
     const blobs = await DirectoryBlobStore.open({ disk, root: CHECKPOINTS, random });
     const faulty = new FaultyBlobStore({ inner: blobs, clock, random, faults: { delayMs: storeDelayMs } });
@@ -210,6 +234,9 @@ class ScenarioRun {
       workers,
       slots,
       shuffle,
+      ...(tiered === undefined
+        ? {}
+        : { stateStore: 'tiered', stateMemoryBytes: tiered.memoryBytes, hostStateFolder: HOST_STATE }),
       job: { bundle: '', params: {}, parallelism: workers * slots },
       logger,
       logLevel: 'silent',
@@ -261,32 +288,22 @@ class ScenarioRun {
       shuffle: this.#shuffle,
       faults,
       taskFaults: this.#broken('endNotAligned', 'watermarkForgotten'),
+      bases: this.#bases,
+      onLocalRestore: () => void this.#localRestores++,
       plan: () => this.#instrumented(),
     };
     return simProcessControl(world, context, {
       daemon: {
         host: () => HOST,
-        main: (settings, onStop) => async (own) => {
-          const { clock, network, memory, disk, random, logger, process } = own;
-          const opening = Daemon.open({
-            settings: {
-              ...(settings as DaemonSettings),
-              arenaBytes: this.#scenario.guard ? ARENA_BYTES / 4 : ARENA_BYTES,
-            },
-            clock,
-            network,
-            shuffle: builtInShuffle({ memory, faults }),
-            disk,
-            random,
-            logger,
-          });
-          const daemon = await opening.catch((error) => {
-            if (!isUnavailable(error)) throw error;
-            process.exitSoon(1);
-          });
-          if (daemon === undefined) return;
-          onStop(() => void daemon.close().finally(() => process.exitSoon(0)));
-        },
+        main: (settings, onStop) => (own) =>
+          simDaemonMain(own, settings as DaemonSettings, onStop, {
+            clock: world.clock,
+            faults,
+            arenaBytes: this.#scenario.guard ? ARENA_BYTES / 4 : ARENA_BYTES,
+            bases: this.#bases,
+            tiered: this.#scenario.tiered,
+            ...this.#broken('noBootId'),
+          }),
       },
       worker: {
         host: () => HOST,
@@ -443,6 +460,7 @@ class ScenarioRun {
       checkpointsAborted: this.#schedulers.reduce((sum, run) => sum + run.aborted, 0),
       buffers: this.#shuffle.buffers,
       lines: this.#output.lines,
+      beneath: { restores: this.#localRestores, finds: this.#bases.finds, writes: this.#bases.writes },
       visited: [...this.#visited],
     };
   }

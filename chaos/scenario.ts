@@ -1,5 +1,12 @@
 import { type Random, seededRandom } from '../base/index.js';
-import { CLUSTER_FAULTS, type ClusterFault, type ClusterFaultKind, drawClusterFaults } from './cluster-faults.js';
+import {
+  CLUSTER_FAULTS,
+  type ClusterFault,
+  type ClusterFaultKind,
+  drawClusterFaults,
+  FIRST_FAULTS,
+  TIERED_FAULTS,
+} from './cluster-faults.js';
 import { drawJob } from './job-grammar.js';
 import {
   drawShuffleScenario,
@@ -9,6 +16,7 @@ import {
 } from './shuffle-scenario.js';
 import type { JobShape } from './simulated-job.js';
 import { JOB_KINDS, type JobKind } from './simulated-jobs.js';
+import { drawTieredState, type TieredState } from './tiered-state.js';
 
 export const MUTANTS = [
   'noSeal',
@@ -19,12 +27,16 @@ export const MUTANTS = [
   'endNotAligned',
   'watermarkForgotten',
   'retainedPushesBack',
+  'noBootId',
 ] as const;
 /** A deliberately broken variant of the code under test. */
 export type Mutant = (typeof MUTANTS)[number];
 
 export const SHUFFLES = ['mapped', 'wire'] as const;
 export type SimulatedShuffle = (typeof SHUFFLES)[number];
+
+export const STATE_STORES = ['memory', 'tiered'] as const;
+export type SimulatedStateStore = (typeof STATE_STORES)[number];
 
 /** Everything about a run that is not code: plain data, a function of the seed (and of the job asked for). */
 export interface Scenario {
@@ -34,6 +46,8 @@ export interface Scenario {
   readonly workers: number;
   readonly slots: number;
   readonly shuffle: SimulatedShuffle;
+  /** `--state-store tiered`; none: all state is in the memory of tasks. */
+  readonly tiered?: TieredState | undefined;
   readonly sourceBatchRows: number;
   readonly checkpointIntervalMs: number;
   readonly checkpointTimeoutMs: number;
@@ -67,6 +81,7 @@ export interface ScenarioWishes {
   /** Only these faults. */
   readonly faults?: readonly ClusterFaultKind[] | undefined;
   readonly shuffle?: SimulatedShuffle | undefined;
+  readonly stateStore?: SimulatedStateStore | undefined;
 }
 
 /** A job on a whole cluster, or the shuffle service alone. */
@@ -80,15 +95,17 @@ export interface AnyScenarioWishes {
   readonly scenario?: ScenarioKind | undefined;
   readonly faults?: readonly FaultKind[] | undefined;
   readonly shuffle?: SimulatedShuffle | undefined;
+  readonly stateStore?: SimulatedStateStore | undefined;
 }
 
 /** One of all scenarios: every fourth is the shuffle service alone. */
 export function drawAnyScenario(seed: number, wishes: AnyScenarioWishes = {}): Scenario | ShuffleScenario {
-  const { scenario, faults, shuffle } = wishes;
-  const isShuffle = scenario === undefined ? shuffle === undefined && seed % 4 === 3 : scenario === 'shuffle';
+  const { scenario, faults, shuffle, stateStore } = wishes;
+  const isCluster = shuffle !== undefined || stateStore !== undefined;
+  const isShuffle = scenario === undefined ? !isCluster && seed % 4 === 3 : scenario === 'shuffle';
   if (isShuffle) return drawShuffleScenario(seed, only(SHUFFLE_FAULTS, faults));
   const job = scenario === 'shuffle' ? undefined : scenario;
-  return drawScenario(seed, { job, faults: only(CLUSTER_FAULTS, faults), shuffle });
+  return drawScenario(seed, { job, faults: only(CLUSTER_FAULTS, faults), shuffle, stateStore });
 }
 
 function only<T extends string>(known: readonly T[], wanted: readonly string[] | undefined): T[] | undefined {
@@ -110,10 +127,17 @@ export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenari
   // What is late there is certain only where there is one source.
   const isOne = job === 'late';
   const drawnShuffle = random.chance(0.6) ? 'mapped' : 'wire';
+  // Apart from the rest: seeds that draw nothing of it mean what they did before there was any.
+  const apart = seededRandom(seed ^ 0x57a7e);
+  const isTiered = apart.chance(0.3);
+  const drawnState = drawTieredState(apart.fork());
+  const stateStore = wishes.stateStore ?? (needsTiered(wishes.faults) || isTiered ? 'tiered' : 'memory');
+  const tiered = stateStore === 'tiered' ? drawnState : undefined;
+  const manyKeys = apart.chance(0.5) ? 1 + apart.below(200) : 0;
   const shape = {
     dataSeed: random.u32(),
     rows,
-    keys: 1 + random.below(20),
+    keys: Math.max(1 + random.below(20), tiered === undefined ? 0 : manyKeys),
     windows: 1 + random.below(12),
     rowsPerSecond: random.chance(0.15) ? 0 : Math.ceil((rows * 1000) / runMs),
   };
@@ -124,6 +148,7 @@ export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenari
     workers: isOne ? 1 : workers,
     slots: isOne ? 1 : slots,
     shuffle: wishes.shuffle ?? drawnShuffle,
+    tiered,
     sourceBatchRows: 1 + random.below(60),
     checkpointIntervalMs: 30 + random.below(400),
     checkpointTimeoutMs: 500 + random.below(3000),
@@ -134,7 +159,7 @@ export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenari
     faults: drawClusterFaults(faultRandom, {
       fromMs: START_MS,
       untilMs: calmMs,
-      kinds: wishes.faults ?? someKinds(faultRandom),
+      kinds: wishes.faults ?? withLater(someKinds(faultRandom), apart, tiered !== undefined),
     }),
     calmMs,
     deadlineMs: calmMs + CALM_BUDGET_MS,
@@ -144,8 +169,18 @@ export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenari
 /** Swarm testing (Groce et al. 2012): each run has only some kinds of fault, so that none hides behind another. */
 function someKinds(random: Random): ClusterFaultKind[] {
   if (random.chance(0.05)) return [];
-  const kinds = CLUSTER_FAULTS.filter(() => random.chance(0.4));
-  return kinds.length === 0 ? [pick(random, CLUSTER_FAULTS)] : kinds;
+  const kinds = FIRST_FAULTS.filter(() => random.chance(0.4));
+  return kinds.length === 0 ? [pick(random, FIRST_FAULTS)] : kinds;
+}
+
+function withLater(kinds: readonly ClusterFaultKind[], random: Random, tiered: boolean): readonly ClusterFaultKind[] {
+  if (kinds.length === 0) return kinds;
+  const later = (['reboot', ...(tiered ? TIERED_FAULTS : [])] as const).filter(() => random.chance(0.2));
+  return [...kinds, ...later];
+}
+
+function needsTiered(faults: readonly ClusterFaultKind[] | undefined): boolean {
+  return faults?.some((kind) => TIERED_FAULTS.includes(kind as (typeof TIERED_FAULTS)[number])) === true;
 }
 
 function pick<T>(random: Random, from: readonly T[]): T {

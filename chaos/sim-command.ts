@@ -11,6 +11,7 @@ import {
   type Scenario,
   type ScenarioKind,
   type SimulatedShuffle,
+  type SimulatedStateStore,
 } from './scenario.js';
 import { shrinkScenario } from './shrink-scenario.js';
 import type { ShuffleScenario } from './shuffle-scenario.js';
@@ -24,6 +25,7 @@ export interface SimCommandOptions {
   readonly scenario?: ScenarioKind;
   readonly faults?: readonly FaultKind[];
   readonly shuffle?: SimulatedShuffle;
+  readonly stateStore?: SimulatedStateStore;
   readonly mutant?: Mutant;
   readonly json?: boolean;
   /** Instead of seeds. */
@@ -127,11 +129,13 @@ function describe({ seed, job, violation, restarts, checkpoints, lines }: Scenar
   return `seed ${seed} ${job} ${how}, ${restarts} restarts, ${checkpoints} checkpoints, ${lines} rows`;
 }
 
-function replay({ seed }: ScenarioReport, { scenario, faults, shuffle, mutant }: SimCommandOptions): string {
+function replay({ seed }: ScenarioReport, options: SimCommandOptions): string {
+  const { scenario, faults, shuffle, stateStore, mutant } = options;
   const parts = [
     scenario === undefined ? '' : ` --scenario ${scenario}`,
     faults === undefined ? '' : ` --faults ${faults.join(',')}`,
     shuffle === undefined ? '' : ` --shuffle ${shuffle}`,
+    stateStore === undefined ? '' : ` --state-store ${stateStore}`,
     mutant === undefined ? '' : ` --mutant ${mutant}`,
   ];
   return `npm run chaos -- --sim --seed ${seed}${parts.join('')}`;

@@ -31,7 +31,7 @@ export interface SimDiskOptions {
 }
 
 /** One call: `whole` carries it out and gives the answer; `torn` is what a killed caller's call may leave behind. */
-interface DiskCall<T> {
+export interface DiskCall<T> {
   readonly label: string;
   readonly path: string;
   readonly sync: boolean;
@@ -51,6 +51,7 @@ export class SimHostDisk {
   readonly #random: Random;
   readonly #callMs: readonly [number, number];
   readonly #syncMs: readonly [number, number];
+  readonly #powerCuts: (() => void)[] = [];
   /** Calls not yet carried out, with how to end them when their caller dies or the host loses power. */
   readonly #inFlight = new Map<object, { readonly thread: SimThread; readonly interrupt: () => void }>();
 
@@ -72,6 +73,21 @@ export class SimHostDisk {
   powerCut(): void {
     for (const { interrupt } of [...this.#inFlight.values()]) interrupt();
     this.files.powerCut(this.#random);
+    for (const fn of this.#powerCuts) fn();
+  }
+
+  /** `fn` is called after each, for what lies beside the files. */
+  onPowerCut(fn: () => void): void {
+    this.#powerCuts.push(fn);
+  }
+
+  /** @internal A call that takes no time, in the midst of its caller's event: it cannot hang, and so fails. */
+  atOnce<T>(path: string, run: () => T): T {
+    if (this.#folderFault(path) !== undefined) throw failed(path, 'simulated I/O error');
+    if (this.faults.errorRate > 0 && this.#random.chance(this.faults.errorRate)) {
+      throw failed(path, 'simulated I/O error');
+    }
+    return run();
   }
 
   /** @internal Runs one call for a thread. */

@@ -143,6 +143,13 @@ export class SimFileSystem {
     return entry === FOLDER ? { bytes: 0, folder: true } : { bytes: entry.length, folder: false };
   }
 
+  /** Whether a power cut leaves this file as it is. */
+  isDurable(path: string): boolean {
+    const entry = this.#visible.get(path);
+    if (entry === undefined || entry === FOLDER) return false;
+    return this.#durable.get(path) === entry && entry.synced === entry.length;
+  }
+
   /** The names in this folder, as they are now, survive a power cut. */
   syncFolder(path: string): void {
     for (const name of this.#durable.keys()) if (folderOf(name) === path && name !== '/') this.#durable.delete(name);

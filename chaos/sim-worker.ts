@@ -1,11 +1,13 @@
 import { MillraceError } from '../base/index.js';
-import { connectPeer } from '../base/rpc/index.js';
+import { connectPeer, type RpcPeer } from '../base/rpc/index.js';
 import type { JobGraph } from '../engine/graph/index.js';
 import {
+  openOnLocalState,
   SHUFFLE_SETTINGS,
   Slot,
   type SlotSettings,
   type SlotThreads,
+  type TaskEnvironment,
   type TaskFaults,
   Worker,
   type WorkerSettings,
@@ -13,6 +15,8 @@ import {
 import { type ShuffleFaults, shuffleClient } from '../shuffle/index.js';
 import { MemoryStateStore, steppedWriter } from '../statestore/index.js';
 import type { ShuffleWatch } from './shuffle-watch.js';
+import type { SimHostBases } from './sim-bases.js';
+import { simByteFiles } from './sim-byte-files.js';
 import type { SimClock } from './sim-clock.js';
 import type { SimContext } from './sim-process.js';
 
@@ -22,6 +26,9 @@ export interface SimWorkerParts {
   readonly shuffle: ShuffleWatch;
   readonly faults: ShuffleFaults;
   readonly taskFaults: TaskFaults;
+  readonly bases: SimHostBases;
+  /** A task starts from what its host has. */
+  onLocalRestore(): void;
   /** The job planned anew, as each thread does from its bundle. */
   plan(): JobGraph;
 }
@@ -97,7 +104,24 @@ async function simSlotMain(context: SimContext, settings: SlotSettings, parts: S
     shuffle: parts.shuffle.environment(client.environment, settings.worker, mapped),
     faults: parts.taskFaults,
     createState: (range) => new MemoryStateStore(range, { chainLengthMax: Number.POSITIVE_INFINITY, writer }),
+    ...(settings.stateStore === 'tiered' ? { openState: stateOpener(context, settings, daemon, parts) } : {}),
   });
   await slot.run();
   daemon.close();
+}
+
+/** As in `slot-main.ts`. */
+function stateOpener(
+  { process, thread, clock, logger }: SimContext,
+  { stateMemoryBytes: memoryBytesMax }: SlotSettings,
+  daemon: RpcPeer,
+  parts: SimWorkerParts,
+): NonNullable<TaskEnvironment['openState']> {
+  const local = { daemon, bases: parts.bases.of(thread), files: simByteFiles(process.host.disk), logger };
+  const store = { chainLengthMax: Number.POSITIVE_INFINITY, writer: steppedWriter(clock), memoryBytesMax };
+  return async (operator, range, segments) => {
+    const opened = await openOnLocalState(operator, range, segments, local, store);
+    if (opened !== undefined && segments.length > 0) parts.onLocalRestore();
+    return opened;
+  };
 }

@@ -2,7 +2,8 @@
 
 export { encodeKeyValues, hashKey, keyGroupOf } from '../base/columnar/index.js';
 export type { Line } from './host/base-record.js';
-export type { BaseStores } from './host/base-store.js';
+export type { BaseStore, BaseStores, WritableBaseStore } from './host/base-store.js';
+export { type BaseStoreContractCase, baseStoreContract } from './host/base-store-contract.js';
 export type { History } from './host/folder-list.js';
 export {
   type HeadState,

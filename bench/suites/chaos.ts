@@ -18,6 +18,7 @@ const MUTANTS = [
   'endNotAligned',
   'watermarkForgotten',
   'retainedPushesBack',
+  'noBootId',
 ];
 
 /** The last line of `npm run chaos -- --sim --json`. */

@@ -3,7 +3,7 @@
 export { decodeTaskEvent, encodeDeployment, encodeTaskCommand, pack, text, unpack } from './control-codec.js';
 export type { TaskChannel, TaskCommand, TaskDeployment, TaskEvent, TaskPosition, TaskRestore } from './deployment.js';
 export { type JobArtefact, loadJob } from './job-loader.js';
-export { LocalState, type LocalStateOptions } from './local-state.js';
+export { LocalState, type LocalStateOptions, openOnLocalState } from './local-state.js';
 export {
   decodeDescribe,
   decodeDescription,
@@ -43,6 +43,6 @@ export {
 export { SHUFFLE_SETTINGS } from './shuffle-settings.js';
 export { Slot, type SlotOptions } from './slot.js';
 export { loadStateStore, type StateStoreKind } from './state-store-kind.js';
-export type { TaskFaults } from './task-environment.js';
+export type { TaskEnvironment, TaskFaults } from './task-environment.js';
 export { type SlotThreads, Worker, type WorkerOptions } from './worker.js';
 export type { SlotSettings, WorkerSettings } from './worker-settings.js';

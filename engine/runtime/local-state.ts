@@ -1,6 +1,6 @@
 import { assert, type ByteFiles, type Logger } from '../../base/index.js';
 import type { RpcPeer } from '../../base/rpc/index.js';
-import type { BlobReader, KeyGroups, SegmentRef } from '../../checkpoint/index.js';
+import { type BlobReader, hasCode, type KeyGroups, type SegmentRef } from '../../checkpoint/index.js';
 import {
   type BaseStores,
   type LocalRestore,
@@ -9,6 +9,7 @@ import {
   RemoteState,
   restoreSegment,
   StateView,
+  type ViewDescription,
 } from '../../statestore/index.js';
 import { decodeDescription, decodeRestored, encodeDescribe, encodeRead, encodeRestore } from './local-state-codec.js';
 import { SERVICE } from './services.js';
@@ -89,12 +90,22 @@ export class LocalState {
       const request = { operator: this.#operator, heat: this.#remote?.takeHeat() ?? [] };
       const description = decodeDescription(await daemon.request(SERVICE.describeState, encodeDescribe(request)));
       if (this.#isClosed) return this.view.line.checkpointId;
-      if (description !== undefined && description.line.checkpointId <= checkpointMax) this.view.advance(description);
+      if (description !== undefined && description.line.checkpointId <= checkpointMax) await this.#advance(description);
     } catch (error) {
       // It stays where it is: that is right, only older.
       logger.info({ operator: this.#operator, error: String(error) }, 'state on this host does not go on');
     }
     return this.view.line.checkpointId;
+  }
+
+  async #advance(description: ViewDescription): Promise<void> {
+    try {
+      this.view.advance(description);
+    } catch (thrown) {
+      if (!hasCode(thrown, 'VIEW_PASSED')) throw thrown;
+      // The host may have begun its folder anew.
+      await this.view.reopen(description);
+    }
   }
 
   close(): Promise<void> {

@@ -243,4 +243,24 @@ export const baseStoreContract: readonly BaseStoreContractCase[] = [
       await fresh.close();
     },
   },
+  {
+    name: 'a reader goes on with one that was destroyed; opened anew, it sees what is there now',
+    async run(stores, path) {
+      const store = await stores.openWritable(path);
+      store.write((t) => t.put(bytes('a'), bytes('old')));
+      const reader = await stores.openReader(path);
+      await store.close();
+      await stores.destroy(path);
+      const fresh = await stores.openWritable(path);
+      fresh.write((t) => t.put(bytes('a'), bytes('new')));
+      equal(value(reader, 'a'), 'old');
+      const anew = await stores.openReader(path);
+      equal(value(anew, 'a'), 'new');
+      await reader.close();
+      fresh.write((t) => t.put(bytes('a'), bytes('newer')));
+      equal(value(anew, 'a'), 'newer');
+      await anew.close();
+      await fresh.close();
+    },
+  },
 ];

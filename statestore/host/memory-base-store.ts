@@ -57,10 +57,17 @@ export class MemoryBaseStores implements BaseStores {
     if (file !== undefined) file.writable = false;
   }
 
-  powerCut(path: string): void {
+  /** `stays`: of a base that reached the disk in part, asked for each entry that was committed, but not synced. */
+  powerCut(path: string, stays: () => boolean = () => false): void {
     this.kill(path);
     const file = this.#files.get(path);
-    if (file !== undefined) file.committed = file.synced;
+    if (file === undefined) return;
+    const synced = new Map(file.synced.map((entry) => [nameOf(entry.key), entry]));
+    for (const entry of file.committed) {
+      if (synced.get(nameOf(entry.key)) !== entry && stays()) synced.set(nameOf(entry.key), entry);
+    }
+    file.committed = [...synced.values()].sort((a, b) => compareBytes(a.key, b.key));
+    file.synced = file.committed;
   }
 }
 

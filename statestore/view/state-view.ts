@@ -1,7 +1,14 @@
 import { type ByteFiles, MillraceError } from '../../base/index.js';
 import type { KeyGroups } from '../../checkpoint/index.js';
 import { BaseFinder } from '../host/base-entries.js';
-import { type BaseRecord, type CoveredRange, type Line, readBaseRecord, within } from '../host/base-record.js';
+import {
+  type BaseRecord,
+  type CoveredRange,
+  type Line,
+  type LineOf,
+  readBaseRecord,
+  within,
+} from '../host/base-record.js';
 import { BaseSource, type BaseState } from '../host/base-source.js';
 import type { BaseSnapshot, BaseStore, BaseStores } from '../host/base-store.js';
 import { basePath } from '../host/overlay-files.js';
@@ -63,7 +70,8 @@ const none = new Uint8Array(0);
 export class StateView implements ColdState {
   readonly #options: StateViewOptions;
   readonly #root: string;
-  readonly #store: BaseStore;
+  #store: BaseStore;
+  #isClosed = false;
   readonly #tables = new Map<string, ViewTable>();
   #snapshot: BaseSnapshot;
   #finder: BaseFinder;
@@ -123,7 +131,8 @@ export class StateView implements ColdState {
 
   /**
    * Goes on to a later checkpoint, or to the same with more of it folded or fetched. Files that are open already are not opened
-   * again. When it throws, the view is what it was. @throws as `open`.
+   * again. When it throws, the view is what it was. @throws as `open`; `VIEW_PASSED` also when key groups are not on this host
+   * any more that were there: the view goes on to have them, as they were.
    */
   advance(description: ViewDescription): void {
     const before = { snapshot: this.#snapshot, record: this.#record, line: this.#line, layers: this.#layers };
@@ -145,6 +154,22 @@ export class StateView implements ColdState {
     }
     before.snapshot.release();
     before.layers.close(layers);
+  }
+
+  /** The same, on the base that is there now: the folder may have been thrown away, and begun anew, since this view was opened. */
+  async reopen(description: ViewDescription): Promise<void> {
+    const store = await this.#options.bases.openReader(basePath(description.root));
+    const before = this.#store;
+    try {
+      if (this.#isClosed) return;
+      this.#store = store;
+      this.advance(description);
+    } catch (thrown) {
+      this.#store = before;
+      throw thrown;
+    } finally {
+      await (this.#store === store ? before : store).close();
+    }
   }
 
   /**
@@ -219,6 +244,7 @@ export class StateView implements ColdState {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#snapshot.release();
     this.#layers.close();
     await this.#store.close();
@@ -283,11 +309,13 @@ export class StateView implements ColdState {
     for (const covered of this.#record.ranges) {
       const part = within(covered, range);
       if (part === undefined || covered.isFilling === true) continue;
-      this.#check(part, described, checksums);
+      this.#check(part, described, floors, checksums);
       const [from, to] = [part.first - range.first, part.last - range.first + 1];
       grounds.fill(BASE, from, to);
       oldest.fill(this.#layers.above(part.line.checkpointId), from, to);
     }
+    const lost = this.#grounds.findIndex((ground, at) => ground !== NOWHERE && grounds[at] === NOWHERE);
+    if (lost >= 0) throw this.#passed(`key group ${range.first + lost} is not there any more`);
     this.#grounds = grounds;
     this.#oldest = oldest;
     this.#isLocal = grounds.every((ground) => ground === BASE);
@@ -297,23 +325,28 @@ export class StateView implements ColdState {
   }
 
   /** A range of the base can stand beneath these layers. */
-  #check(part: CoveredRange, described: readonly CoveredRange[], checksums: ReadonlySet<string>): void {
+  #check(
+    part: CoveredRange,
+    described: readonly CoveredRange[],
+    floors: readonly LineOf[],
+    checksums: ReadonlySet<string>,
+  ): void {
     const passed =
       part.line.checkpointId > this.#line.checkpointId ||
       part.fold?.segments.some((checksum) => !checksums.has(checksum)) === true;
-    // The snapshot is from before the description: segments may be missing that were dropped in between.
-    const stale = described.some(
-      (then) =>
-        within(then, part) !== undefined && then.isFilling !== true && then.line.checkpointId > part.line.checkpointId,
-    );
+    // The snapshot is from before the description, or of a base that was thrown away: segments may be missing that were dropped
+    // in between, or were never kept.
+    const isPast = (then: LineOf) =>
+      within(then, part) !== undefined && then.line.checkpointId > part.line.checkpointId;
+    const stale = described.some((then) => then.isFilling !== true && isPast(then)) || floors.some(isPast);
     if (!passed && !stale) return;
-    throw new MillraceError(
-      'unavailable',
-      'VIEW_PASSED',
-      `${this.#root}: key groups ${part.first}..${part.last} are at checkpoint ${part.line.checkpointId}, which ` +
-        `a view of checkpoint ${this.#line.checkpointId} cannot use`,
-      { context: { view: this.#line.checkpointId, base: part.line.checkpointId } },
-    );
+    throw this.#passed(`key groups ${part.first}..${part.last} are at checkpoint ${part.line.checkpointId}`);
+  }
+
+  #passed(what: string): MillraceError {
+    const view = this.#line.checkpointId;
+    const message = `${this.#root}: ${what}, which a view of checkpoint ${view} cannot use`;
+    return new MillraceError('unavailable', 'VIEW_PASSED', message, { context: { view } });
   }
 
   #place(table: ViewTable): void {

@@ -1,0 +1,50 @@
+import { MillraceError } from '../base/index.js';
+import { Daemon, type DaemonSettings, StateThread } from '../engine/daemon/index.js';
+import { builtInShuffle, type ShuffleFaults } from '../shuffle/index.js';
+import type { SimHostBases } from './sim-bases.js';
+import type { SimClock } from './sim-clock.js';
+import type { SimContext } from './sim-process.js';
+import { simStatePort } from './sim-state-thread.js';
+import type { TieredState } from './tiered-state.js';
+
+/** What a simulated daemon has besides its settings. */
+export interface SimDaemonParts {
+  readonly clock: SimClock;
+  readonly faults: ShuffleFaults;
+  readonly arenaBytes: number;
+  readonly bases: SimHostBases;
+  readonly tiered: TieredState | undefined;
+  /** All boots of the host look like one. */
+  readonly noBootId?: boolean | undefined;
+}
+
+/** What the daemon's `main.ts` does, on a simulated process. */
+export async function simDaemonMain(
+  context: SimContext,
+  given: DaemonSettings,
+  onStop: (stop: () => void) => void,
+  { clock: sim, faults, arenaBytes, bases, tiered, noBootId = false }: SimDaemonParts,
+): Promise<void> {
+  const { clock, network, memory, disk, random, logger, process } = context;
+  const { stateFolder: root, checkpoints, logLevel } = given;
+  const bootId = noBootId ? 'boot' : process.host.bootId;
+  const state =
+    root === undefined
+      ? undefined
+      : new StateThread(
+          simStatePort(context, sim, { root, bootId, checkpoints, logLevel }, ({ thread }) => ({
+            bases: bases.of(thread),
+            folderSettings: tiered?.folder ?? {},
+          })),
+          logger,
+        );
+  const shuffle = builtInShuffle({ memory, faults });
+  const settings = { ...given, arenaBytes };
+  try {
+    const daemon = await Daemon.open({ settings, clock, network, shuffle, disk, random, logger, state });
+    onStop(() => void daemon.close().finally(() => process.exitSoon(0)));
+  } catch (thrown) {
+    if (!(thrown instanceof MillraceError) || thrown.kind !== 'unavailable') throw thrown;
+    process.exitSoon(1);
+  }
+}
