@@ -34,7 +34,7 @@ export const HUNTS: Readonly<Record<Mutant, Hunt>> = {
   // What a base holds that was not synced before a power cut is nonsense, or older than its list says.
   noBootId: {
     wishes: { scenario: 'flights', faults: ['killFolding'] },
-    seedsMax: 100,
+    seedsMax: 250,
     codes: ['OUTPUT_WRONG', 'JOB_FAILED', 'NOT_LIVE'],
   },
   retainedPushesBack: { wishes: {}, seedsMax: 40, codes: ['NOT_LIVE', 'JOB_FAILED'] },

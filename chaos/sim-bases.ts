@@ -153,9 +153,9 @@ export class SimHostBases {
       this.#release(path, base);
       if (!base.isUnsynced) continue;
       base.isUnsynced = false;
-      const fate = this.#random.below(3);
-      if (fate > 0) this.#stores.powerCut(path, fate === 1 ? undefined : () => this.#random.chance(0.5));
-      else base.isDamaged = this.#random.chance(0.5);
+      const fate = this.#random.below(6);
+      if (fate === 0) base.isDamaged = true;
+      else if (fate > 1) this.#stores.powerCut(path, fate === 2 ? undefined : () => this.#random.chance(0.5));
     }
   }
 }
