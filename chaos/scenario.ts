@@ -68,6 +68,7 @@ export interface Scenario {
 const FIXED_JOBS = ['flights', 'windows', 'chain', 'late', 'flights'] as const satisfies readonly JobKind[];
 /** Of the runs of a cluster. */
 const DRAWN_SHARE = 0.45;
+const NONCES_SHARE = 0.1;
 const JOB_SALT = 0x6a6f6221;
 
 /** Longer than it takes to find out that a worker is silent, and to replace it. */
@@ -123,7 +124,8 @@ export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenari
   const faultRandom = random.fork();
   // From numbers of its own: what a seed with a fixed job does stays as it was.
   const jobRandom = seededRandom(seed ^ JOB_SALT);
-  const job = wishes.job ?? (jobRandom.chance(DRAWN_SHARE) ? 'drawn' : fixed);
+  const other = otherJob(jobRandom.float());
+  const job = wishes.job ?? other ?? fixed;
   // What is late there is certain only where there is one source.
   const isOne = job === 'late';
   const drawnShuffle = random.chance(0.6) ? 'mapped' : 'wire';
@@ -164,6 +166,11 @@ export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenari
     calmMs,
     deadlineMs: calmMs + CALM_BUDGET_MS,
   };
+}
+
+function otherJob(drawn: number): JobKind | undefined {
+  if (drawn < DRAWN_SHARE) return 'drawn';
+  return drawn < DRAWN_SHARE + NONCES_SHARE ? 'nonces' : undefined;
 }
 
 /** Swarm testing (Groce et al. 2012): each run has only some kinds of fault, so that none hides behind another. */

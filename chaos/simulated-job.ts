@@ -27,6 +27,13 @@ export interface JobStep {
 export interface SimulatedOutput {
   readonly folder: string;
   readonly expected: readonly string[];
+  /** Of rows that user code stamped with what no replay gives again: a line without its stamps, and of what each of them is. */
+  takeStamps?(line: string): { readonly line: string; readonly stamps: readonly RowStamp[] };
+}
+
+export interface RowStamp {
+  readonly of: string;
+  readonly stamp: string;
 }
 
 /** A job, and what a straightforward program gives for the same rows. */

@@ -13,9 +13,10 @@ import {
   tumbling,
 } from '../engine/index.js';
 import { drawnJob } from './job-grammar.js';
+import { nonceJob, type Stamp } from './nonce-job.js';
 import { type JobShape, OUTPUT_FOLDER, type SimulatedJob } from './simulated-job.js';
 
-export const JOB_KINDS = ['flights', 'windows', 'chain', 'late', 'drawn'] as const;
+export const JOB_KINDS = ['flights', 'windows', 'chain', 'late', 'drawn', 'nonces'] as const;
 export type JobKind = (typeof JOB_KINDS)[number];
 
 const HOUR_MS = 3_600_000;
@@ -28,7 +29,8 @@ const PLACE = { code: 'utf8', name: 'utf8', state: 'utf8?' } as const;
 type Event = RowOf<typeof EVENT>;
 type Place = RowOf<typeof PLACE>;
 
-export function simulatedJob(kind: JobKind, shape: JobShape): SimulatedJob {
+/** `stamp`: what nondeterministic user code is given. */
+export function simulatedJob(kind: JobKind, shape: JobShape, stamp: Stamp): SimulatedJob {
   switch (kind) {
     case 'flights':
       return flights(shape);
@@ -40,6 +42,8 @@ export function simulatedJob(kind: JobKind, shape: JobShape): SimulatedJob {
       return chain(shape);
     case 'drawn':
       return drawnJob(shape.steps ?? [], shape);
+    case 'nonces':
+      return nonceJob(shape, stamp);
   }
 }
 
