@@ -23,7 +23,8 @@ describe('a run with --checkpoint-key-file', () => {
   function start(...keys: readonly string[]) {
     const params = [`rows=${ROWS}`, `rate=${RATE}`, `keys=${KEYS}`, `out=${out}`].flatMap((p) => ['--param', p]);
     const keyFile = keys.length === 0 ? [] : ['--checkpoint-key-file', keyFileOf(keys)];
-    return place.run(job, '--state-dir', stateDir, '--checkpoint-interval-ms', '250', ...params, ...keyFile);
+    const settings = ['--workers', '1', '--state-dir', stateDir, '--checkpoint-interval-ms', '250'];
+    return place.run(job, ...settings, ...params, ...keyFile);
   }
 
   function keyFileOf(keys: readonly string[]): string {

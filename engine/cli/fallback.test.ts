@@ -25,7 +25,8 @@ describe('a run whose newest checkpoint is damaged', () => {
 
   function start(...more: readonly string[]): SpawnedRun {
     const params = [`rows=${ROWS}`, `rate=${RATE}`, `keys=${KEYS}`, `out=${out}`].flatMap((p) => ['--param', p]);
-    return place.run(job, '--state-dir', stateDir, '--checkpoint-interval-ms', '250', ...params, ...more);
+    const settings = ['--workers', '1', '--state-dir', stateDir, '--checkpoint-interval-ms', '250'];
+    return place.run(job, ...settings, ...params, ...more);
   }
 
   function partsOf(id: number): string[] {

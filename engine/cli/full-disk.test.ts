@@ -33,7 +33,16 @@ describe('a full disk under the state directory', () => {
     const out = place.path('out');
     const params = [`rows=${ROWS}`, `rate=${RATE}`, `out=${out}`].flatMap((param) => ['--param', param]);
     const start = () =>
-      place.run(job, '--state-dir', join(disk, 'state'), '--checkpoint-interval-ms', '100', ...params);
+      place.run(
+        job,
+        '--workers',
+        '1',
+        '--state-dir',
+        join(disk, 'state'),
+        '--checkpoint-interval-ms',
+        '100',
+        ...params,
+      );
 
     const full = start();
     const committed = () => existsSync(out) && readdirSync(out).some((name) => name.startsWith('part-'));

@@ -57,7 +57,7 @@ describe('a state store that is chosen by name', () => {
     const params = [`rows=${ROWS}`, 'rate=40000', `out=${out}`].flatMap((p) => ['--param', p]);
     const start = (store: string) => {
       const state = ['--state-dir', place.path('state'), '--checkpoint-interval-ms', '200', '--state-store', store];
-      return place.run(job, ...state, '--http-port', '0', ...params);
+      return place.run(job, '--workers', '1', ...state, '--http-port', '0', ...params);
     };
     /** Of which there is output. */
     const newestCheckpoint = () => {

@@ -42,7 +42,7 @@ describe('state that is larger than memory', () => {
     const [out, stateDir] = [place.path('out'), place.path('state')];
     const params = [`rows=${ROWS}`, `rate=${RATE}`, `keys=${KEYS}`, `out=${out}`].flatMap((p) => ['--param', p]);
     const start = (store: readonly string[]) =>
-      place.run(job, '--state-dir', stateDir, ...store, '--log-level', 'debug', ...params);
+      place.run(job, '--workers', '1', '--state-dir', stateDir, ...store, '--log-level', 'debug', ...params);
     const inMemory = ['--checkpoint-interval-ms', '200'];
     for (const [i, store] of [TIERED, TIERED, inMemory].entries()) {
       const run = start(store);
