@@ -35,6 +35,11 @@ export const SUITES: readonly SuiteEntry[] = [
     load: async () => (await import('./suites/state.js')).state,
   },
   {
+    name: 'state-large',
+    describe: 'state of 100 M keys, ten times what fits into memory: minutes, and 10 GB of disk',
+    load: async () => (await import('./suites/state-large.js')).stateLarge,
+  },
+  {
     name: 'checkpoint',
     describe: 'what a checkpoint writes, how long it takes, what merging costs, first read of a restore',
     load: async () => (await import('./suites/checkpoint.js')).checkpoint,

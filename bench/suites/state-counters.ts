@@ -42,6 +42,35 @@ export function filledStore(users: number, writer?: StateWriter): MemoryStateSto
   return store;
 }
 
+/** Counters of the users of each of so many ranges of key groups, one store after the other: never all of them in memory. */
+export function* filledStores(users: number, ranges: number): Generator<MemoryStateStore> {
+  const groups = new Uint8Array(users);
+  const extractor = new KeyExtractor(USERS, ['user']);
+  const rows = new KeyRows();
+  let at = 0;
+  for (const batch of userBatches(users)) {
+    extractor.rows(batch as unknown as Batch, KEY_GROUPS, rows);
+    groups.set(rows.keyGroups.subarray(0, batch.rows), at);
+    at += batch.rows;
+  }
+  const each = KEY_GROUPS / ranges;
+  for (let first = 0; first < KEY_GROUPS; first += each) {
+    const store = new MemoryStateStore({ first, last: first + each - 1 });
+    const counting = new Counting(store.laneTable('counts', 1));
+    const own: number[] = [];
+    const count = () => counting.batch(batchOf(own.length, (row) => own[row] as number));
+    for (let user = 0; user < users; user++) {
+      const group = groups[user] as number;
+      if (group < first || group >= first + each) continue;
+      if (own.push(user) < BATCH_ROWS) continue;
+      count();
+      own.length = 0;
+    }
+    if (own.length > 0) count();
+    yield store;
+  }
+}
+
 /** Every user once. */
 export function* userBatches(users: number): Generator<UserBatch> {
   for (let from = 0; from < users; from += BATCH_ROWS) {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { open } from 'lmdb';
 import { nodeByteFiles, type Random, seededRandom } from '../../base/index.js';
 import {
+  type CompletedSegment,
   lmdbBaseStores,
   MemoryStateStore,
   restoreSegment,
@@ -12,40 +13,41 @@ import {
 import { measure, type SuiteContext, size } from '../harness.js';
 import type { Goal } from '../row.js';
 import { openMachineFolder } from './machine-folder.js';
-import { ALL, BATCH_ROWS, Counting, filledStore, randomBatches } from './state-counters.js';
+import {
+  ALL,
+  BATCH_ROWS,
+  Counting,
+  filledStores,
+  KEY_GROUPS,
+  randomBatches,
+  type UserBatch,
+} from './state-counters.js';
 
 const ZIPF = 0.99;
 /** Rows between two checkpoints: changed counters stay in memory as long. */
 const CHECKPOINT_BATCHES = 64;
+/** About so many in one segment. */
+const SEGMENT_KEYS = 8_000_000;
 
 /** Counters of which a part has room in memory: read, incremented, written, key by key. */
 export async function largerThanMemory(context: SuiteContext): Promise<void> {
   const keys = size(context, 2_000_000, 20_000);
   const root = join(context.folder, 'larger');
   const bare = bareCounters(join(context.folder, 'larger-lmdb'), keys);
-  const host = await CountersOnHost.filled(root, keys);
+  const host = await CountersOnHost.filled(root, keys, context.progress);
   const zipf: Goal = { of: 'ratio', reach: 3, aim: 10 };
   const uniform: Goal = { of: 'value', reach: 100_000, aim: 300_000 };
   for (const [name, times, goal, random] of [
     ['state.cold', 4, zipf, zipfRandom(keys)],
     ['state.cold.uniform', 10, uniform, seededRandom(3)],
   ] as const) {
-    const task = await host.task(1 / times);
-    const batches = randomBatches(random, keys, size(context, 512, 4));
+    const { value, turn, task } = await rmw(context, host, { keys, times, random });
     const count = size(context, 128, 4);
-    let at = 0;
-    const turn = () => batches[at++ % batches.length] as (typeof batches)[number];
-    // What was in use lately is in memory.
-    for (let i = 0; i < count; i++) await task.batch(turn());
-    const value = async () => {
-      task.processingMs = 0;
-      for (let i = 0; i < count; i++) await task.batch(turn());
-      return (count * BATCH_ROWS * 1000) / task.processingMs;
-    };
     const limit = () => {
+      const batches = Array.from({ length: count / 4 }, turn);
       const start = performance.now();
-      for (let i = 0; i < count / 4; i++) bare.batch(turn());
-      return ((count / 4) * BATCH_ROWS * 1000) / (performance.now() - start);
+      for (const batch of batches) bare.batch(batch);
+      return (batches.length * BATCH_ROWS * 1000) / (performance.now() - start);
     };
     await measure(context, { name, unit: 'ops/s', limitName: 'bare lmdb, get and put', goal }, value, limit);
     await task.close();
@@ -53,6 +55,38 @@ export async function largerThanMemory(context: SuiteContext): Promise<void> {
   await host.close();
   await bare.close();
   await rm(root, { recursive: true });
+}
+
+/** The same, uniform, with so many keys that hardly one of ten was there before: nothing but the base's own pages is warm. */
+export async function muchLargerThanMemory(context: SuiteContext): Promise<void> {
+  const keys = size(context, 100_000_000, 20_000);
+  const root = join(context.folder, 'much-larger');
+  const host = await CountersOnHost.filled(root, keys, context.progress);
+  const goal: Goal = { of: 'value', reach: 100_000, aim: 300_000 };
+  const { value, task } = await rmw(context, host, { keys, times: 10, random: seededRandom(3) });
+  await measure(context, { name: 'state.cold.uniform.100m', unit: 'ops/s', goal }, value);
+  await task.close();
+  await host.close();
+  await rm(root, { recursive: true });
+}
+
+/** A task with room for one of so many counters, warmed up; `value`: counters read, incremented and written a second. */
+async function rmw(
+  context: SuiteContext,
+  host: CountersOnHost,
+  { keys, times, random }: { readonly keys: number; readonly times: number; readonly random: Random },
+) {
+  const task = await host.task(1 / times);
+  const count = size(context, 128, 4);
+  const turn = () => randomBatches(random, keys, 1)[0] as UserBatch;
+  // Until memory is full of what was in use lately.
+  for (let i = 0; i < Math.max(count, keys / times / BATCH_ROWS); i++) await task.batch(turn());
+  const value = async () => {
+    task.processingMs = 0;
+    for (let i = 0; i < count; i++) await task.batch(turn());
+    return (count * BATCH_ROWS * 1000) / task.processingMs;
+  };
+  return { task, turn, value };
 }
 
 /** A state folder with one counter a key in its base. */
@@ -66,14 +100,21 @@ class CountersOnHost {
     this.#bytes = bytes;
   }
 
-  static async filled(root: string, keys: number): Promise<CountersOnHost> {
+  static async filled(root: string, keys: number, progress: (text: string) => void): Promise<CountersOnHost> {
     const folder = await openMachineFolder(root, { foldShare: 1 });
     await folder.startEmpty(ALL);
-    const store = filledStore(keys);
-    const checksum = await folder.hold((await store.snapshot(1, { full: true }).segment).bytes);
-    await folder.completed({ checkpointId: 1, epoch: 1 }, [{ ...ALL, checksum }]);
+    const segments: CompletedSegment[] = [];
+    let bytes = 0;
+    for (const store of filledStores(keys, Math.min(KEY_GROUPS, 2 ** Math.ceil(Math.log2(1 + keys / SEGMENT_KEYS))))) {
+      progress(`${keys} counters: key groups ${store.range.first}..${store.range.last}`);
+      const checksum = await folder.hold((await store.snapshot(1, { full: true }).segment).bytes);
+      segments.push({ ...store.range, checksum });
+      bytes += store.stats().memoryBytes;
+    }
+    progress(`${keys} counters: base`);
+    await folder.completed({ checkpointId: 1, epoch: 1 }, segments);
     await folder.fold();
-    return new CountersOnHost(folder, store.stats().memoryBytes);
+    return new CountersOnHost(folder, bytes);
   }
 
   /** With room for this share of the counters. */
@@ -117,7 +158,7 @@ class CountingTask {
     this.#counting = new Counting(store.laneTable('counts', 1));
   }
 
-  async batch(batch: Parameters<Counting['batch']>[0]): Promise<void> {
+  async batch(batch: UserBatch): Promise<void> {
     const start = performance.now();
     this.#counting.batch(batch);
     this.processingMs += performance.now() - start;
@@ -159,7 +200,7 @@ function bareCounters(path: string, keys: number) {
     });
   }
   return {
-    batch(batch: Parameters<Counting['batch']>[0]): void {
+    batch(batch: UserBatch): void {
       const { words } = batch.column(0);
       database.transactionSync(() => {
         for (let row = 0; row < batch.rows; row++) {

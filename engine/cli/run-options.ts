@@ -60,7 +60,7 @@ export function addClusterOptions(command: Command): Command {
     .option('--s3-region <name>', 'region of the bucket (default: what the environment or the profile says)')
     .option(
       '--checkpoint-key-file <file>',
-      'encrypts checkpoints (AES-256-GCM) with the key in this file: 64 hex digits, `openssl rand -hex 32`',
+      'encrypts checkpoints (AES-256-GCM), and nothing else on disk, with the key in this file: 64 hex digits, `openssl rand -hex 32`',
       (file: string) => resolve(file),
     )
     .option('--checkpoint-interval-ms <n>', 'time between checkpoints', wholeNumber(10, 86_400_000), 1000)
