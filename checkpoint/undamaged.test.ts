@@ -93,7 +93,8 @@ describe('falling back to an undamaged checkpoint', () => {
         try {
           await fallBack(storeOptions(dying), (await findRestorable(dying, options)) as RestorableCheckpoint);
           done = true;
-        } catch {
+        } catch (thrown) {
+          match(String(thrown), /the process died here/);
           deaths++;
         }
         const found = (await findRestorable(store, options)) as RestorableCheckpoint;

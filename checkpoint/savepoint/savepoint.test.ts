@@ -1,6 +1,6 @@
 import { deepEqual, equal, match, notEqual, ok, rejects } from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Random, seededRandom } from '../../base/index.js';
+import { type MillraceError, type Random, seededRandom } from '../../base/index.js';
 import { DyingStore } from '../blob/dying-store.test.support.js';
 import { MemoryBlobStore } from '../blob/memory-blob-store.js';
 import { assertHolds, breathe, CheckpointedJob } from '../checkpointed-job.test.support.js';
@@ -295,7 +295,7 @@ describe('a half-written savepoint', () => {
     const counting = new DyingStore(new MemoryBlobStore());
     await writeSavepoint(store, manifest, counting, options());
     const dying = new DyingStore(target, counting.calls - 2);
-    await writeSavepoint(store, manifest, dying, options()).catch(() => {});
+    await rejects(writeSavepoint(store, manifest, dying, options()), /the process died here/);
     equal(await savepointState(target), 'half-written');
     const next = await job.checkpoint();
     const finish = { ...options(), finish: true };
@@ -332,7 +332,8 @@ describe('a savepoint that is removed', () => {
 
   it('is refused from the first moment on', async () => {
     const { target } = await whole();
-    await removeSavepoint(new DyingStore(target, 5, true), { random: seededRandom(2), whole: true }).catch(() => {});
+    const dying = new DyingStore(target, 5, true);
+    await rejects(removeSavepoint(dying, { random: seededRandom(2), whole: true }), /the process died here/);
     deepEqual([await target.stat(savepointName), await target.stat(removingName)].map(Boolean), [true, true]);
     await rejects(readSavepoint(target), { code: 'SAVEPOINT_INCOMPLETE' });
   });
@@ -344,12 +345,17 @@ describe('a savepoint that is removed', () => {
       const dying = new DyingStore(target, at, true);
       const done = await removeSavepoint(dying, { random: seededRandom(2), whole: true }).then(
         () => true,
-        () => false,
+        (thrown: unknown) => {
+          match(String(thrown), /the process died here/);
+          return false;
+        },
       );
       if ((await savepointState(target)) === 'whole') deepEqual(await target.list('segments/'), all);
       if (done) break;
       // What is left is garbage to anyone, or whole again.
-      await removeSavepoint(target, { random: seededRandom(2), whole: false }).catch(() => {});
+      await removeSavepoint(target, { random: seededRandom(2), whole: false }).catch((thrown: MillraceError) => {
+        equal(thrown.code, 'SAVEPOINT_EXISTS');
+      });
       const state = await savepointState(target);
       if (state === 'whole') deepEqual(await target.list('segments/'), all);
       else deepEqual([state, await target.list('')], ['none', []]);
