@@ -1,5 +1,5 @@
 import { assert, MillraceError, seededRandom, sleep } from '../base/index.js';
-import { CheckpointStore, DirectoryBlobStore, FaultyBlobStore } from '../checkpoint/index.js';
+import { type BlobStore, CheckpointStore, DirectoryBlobStore, FaultyBlobStore, readPins } from '../checkpoint/index.js';
 import { Cluster } from '../engine/cli/index.js';
 import { readJsonLines } from '../engine/connectors/index.js';
 import type { DaemonSettings } from '../engine/daemon/index.js';
@@ -279,7 +279,7 @@ class ScenarioRun {
     await cluster.serve(driver);
     driver.start();
     const error = await driver.ended;
-    if (error === undefined) await this.#checkLeaks(context, store, scheduler.tasks);
+    if (error === undefined) await this.#checkLeaks(context, store, faulty, scheduler.tasks);
     await cluster.close();
     for (const output of error === undefined ? this.#job.outputs : [])
       this.#checkCommitted(output, await readJsonLines(disk, output.folder));
@@ -371,6 +371,7 @@ class ScenarioRun {
   async #checkLeaks(
     { memory, disk, clock }: SimContext,
     store: CheckpointStore,
+    blobs: BlobStore,
     attempts: JobScheduler['tasks'],
   ): Promise<void> {
     // The last faults may still be to come, and what the end set in motion must come to rest.
@@ -399,6 +400,10 @@ class ScenarioRun {
     for (const id of store.checkpointIds.slice(1)) {
       for (const { segments } of (await store.manifest(id)).tasks)
         for (const { object } of segments) referenced.add(object);
+    }
+    // What a host still reads where it is stored; it lets go when it has all, or ends.
+    for (const { manifest } of await readPins(blobs)) {
+      for (const { segments } of manifest.tasks) for (const { object } of segments) referenced.add(object);
     }
     const kept = files
       .paths(`${CHECKPOINTS}/objects/segments/`)
