@@ -1,4 +1,12 @@
-import { type ByteFiles, type Clock, checksumHex, type Disk, type Logger, type Random, xxh64 } from '../../base/index.js';
+import {
+  type ByteFiles,
+  type Clock,
+  checksumHex,
+  type Disk,
+  type Logger,
+  type Random,
+  xxh64,
+} from '../../base/index.js';
 import { openCheckpointPlace } from '../../checkpoint/index.js';
 import { type BaseStores, type FolderSettings, HostState } from '../../statestore/index.js';
 import { KEY_GROUPS } from '../graph/index.js';
