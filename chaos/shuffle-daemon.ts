@@ -64,8 +64,8 @@ export async function shuffleDaemonMain(
     deadlineMs: SPILL_DEADLINE_MS,
   });
   const { finish } = regions;
-  regions.finish = async (writer, spec) => {
-    await finish.call(regions, writer, spec);
+  regions.finish = async (writer, spec, reached) => {
+    await finish.call(regions, writer, spec, reached);
     const state = model.writer(writer);
     if (state !== undefined) state.durable = true;
   };

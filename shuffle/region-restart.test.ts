@@ -59,6 +59,20 @@ describe('a store opened again', () => {
     await rebooted.store.close();
   });
 
+  it('knows where finished subpartitions end of which nothing was stored, as it was trimmed before', async () => {
+    const folder = freshFolder();
+    const first = await openStore([folder]);
+    await first.store.write('w', [partOf('p', 0, 0, 4)], durable);
+    const end = { partition: 'q', subpartition: 1, next: 3, nextChain: 77n };
+    await first.store.finish('w', Buffer.from('spec'), [end]);
+    await first.store.close();
+    const rebooted = await openStore([folder], { bootId: 'next boot' });
+    deepEqual([...rebooted.store.ranges('q')], [[1, { first: 3, next: 3, nextChain: 77n }]]);
+    await rejects(rebooted.store.read('q', 1, 0, 1e9), { code: 'PARTITION_LOST' });
+    deepEqual(await rebooted.store.read('q', 1, 3, 1e9), []);
+    await rebooted.store.close();
+  });
+
   it('finish syncs what was not synced before it says so', async () => {
     const folder = freshFolder();
     const calls: string[] = [];

@@ -4,7 +4,7 @@
  * is known to the folder; a disk that failed once is not used again; what cannot be read is an error that names it.
  */
 import { assert, type Clock, type Disk, type Logger, MillraceError, type Random } from '../base/index.js';
-import { encodeFinishRecord } from './finish-record.js';
+import { encodeFinishRecord, type FinishedRange } from './finish-record.js';
 import { finishedPath, newRegion, numbered, type Region, regionPath } from './region.js';
 import type { RegionBuffer, RegionPart, RegionRun } from './region-file.js';
 import { ObjectRegions, type RegionObjects, replaceFile } from './region-objects.js';
@@ -217,12 +217,16 @@ export class RegionStore {
 
   /**
    * Says that a writer's partitions are complete, with its description: such writers survive a reboot. Durable, with all
-   * that was written, when it resolves. Called again it replaces the description.
+   * that was written, when it resolves. Called again it replaces the description. `reached`: where its subpartitions end; what
+   * is trimmed before it is stored is known to be gone then, not taken for still to come.
    * @throws `PARTITION_LOST` when part of it is on a disk that was set aside; `SPILL_UNAVAILABLE`, `SPILL_FULL`
    */
-  finish(writer: string, spec: Uint8Array): Promise<void> {
+  finish(writer: string, spec: Uint8Array, reached: readonly FinishedRange[] = []): Promise<void> {
     return this.#track(undefined, async () => {
       await this.#written(writer);
+      for (const { partition, subpartition, next, nextChain } of reached) {
+        this.#runs.reach(writer, partition, subpartition, next, nextChain);
+      }
       await this.#oneAtATime(() => this.#finish(writer, spec));
     });
   }

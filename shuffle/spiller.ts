@@ -48,7 +48,7 @@ export class Spiller {
       await this.#spill(writer, false, true);
       const record = this.#parts.recordOf(writer);
       if (record !== undefined && !this.#stopped) {
-        await this.#parts.store.finish(writer, encodeWriterSpec(record.log.descriptor));
+        await this.#parts.store.finish(writer, encodeWriterSpec(record.log.descriptor), record.ends());
       }
     });
   }

@@ -1,6 +1,7 @@
 import type { Arena } from './arena.js';
 import type { Cursors } from './cursors.js';
 import type { Doorbell } from './doorbell.js';
+import type { FinishedRange } from './finish-record.js';
 import type { LogPointer } from './log-pointer.js';
 import type { ShuffleEvent, WriterStatus } from './spi.js';
 import { SubpartitionLog } from './subpartition-log.js';
@@ -123,6 +124,18 @@ export class WriterRecord {
   get isComplete(): boolean {
     const subs = this.subpartitions();
     return subs.some(({ kept }) => kept) && subs.every(({ index }) => this.log.finished(index) > 0);
+  }
+
+  /** Where kept subpartitions end, whether or not a disk ever saw the last of it: what was trimmed before is never stored. */
+  ends(): FinishedRange[] {
+    const { log } = this;
+    const kept = this.subpartitions().filter((sub) => sub.kept && log.finished(sub.index) > 0);
+    return kept.map(({ partition, subpartition, next, chain }) => ({
+      partition: log.descriptor.partitions[partition]?.partition ?? '',
+      subpartition,
+      next,
+      nextChain: chain,
+    }));
   }
 
   get #cursorCount(): number {
