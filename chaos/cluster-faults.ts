@@ -1,5 +1,5 @@
 import type { Random } from '../base/index.js';
-import type { FaultyBlobStore } from '../checkpoint/index.js';
+import type { BlobStoreFaults } from '../checkpoint/index.js';
 import type { ShuffleWatch } from './shuffle-watch.js';
 import type { SimHostBases } from './sim-bases.js';
 import type { SimProcess } from './sim-process.js';
@@ -27,7 +27,9 @@ export const FIRST_FAULTS = [
 ] as const;
 /** Of runs whose state lies beneath memory. */
 export const TIERED_FAULTS = ['killState', 'killFolding', 'loseState'] as const;
-export const CLUSTER_FAULTS = [...FIRST_FAULTS, 'reboot', ...TIERED_FAULTS] as const;
+/** Of runs whose checkpoints are on no host. */
+export const REMOTE_FAULTS = ['longOutage', 'loseHost'] as const;
+export const CLUSTER_FAULTS = [...FIRST_FAULTS, 'reboot', ...TIERED_FAULTS, ...REMOTE_FAULTS] as const;
 export type ClusterFaultKind = (typeof CLUSTER_FAULTS)[number];
 
 /** One thing done to a cluster. Who is hit is decided when it happens: `pick` counts through those who are there. */
@@ -55,7 +57,7 @@ export function drawClusterFaults(
   for (let i = 0; i < number; i++) {
     const fault = kinds[random.below(kinds.length)] as ClusterFaultKind;
     const atMs = fromMs + random.below(untilMs - fromMs);
-    const longMs = fault === 'pauseWorker' && random.chance(0.1) ? 7000 : 500;
+    const longMs = fault === 'longOutage' ? 120_000 : fault === 'pauseWorker' && random.chance(0.1) ? 7000 : 500;
     faults.push({ atMs, fault, pick: random.below(1000), forMs: 1 + random.below(longMs), amount: random.float() });
   }
   return faults.sort((a, b) => a.atMs - b.atMs);
@@ -65,7 +67,8 @@ export function drawClusterFaults(
 export interface FaultTargets {
   readonly world: SimWorld;
   readonly host: string;
-  readonly store: () => FaultyBlobStore | undefined;
+  /** Of the checkpoint store. */
+  readonly store: () => BlobStoreFaults | undefined;
   readonly shuffle: ShuffleWatch;
   readonly bases: SimHostBases;
   /** Names of all tasks. */
@@ -80,6 +83,8 @@ export interface FaultTargets {
   interrupt(process: 'scheduler' | 'daemon'): void;
   /** Power lost and back; likewise. */
   reboot(): void;
+  /** The host is gone, with all that is on its disk but the output; another takes its place. */
+  loseHost(): void;
   /** What the host keeps of completed checkpoints is gone. */
   loseState(): void;
 }
@@ -99,7 +104,7 @@ function inflict(targets: FaultTargets, { fault, pick, forMs, amount }: ClusterF
   const one = <T>(from: readonly T[]): T | undefined => from[pick % Math.max(1, from.length)];
   const worker = one(workersOf(world));
   const disk = world.host(targets.host).disk.faults;
-  const store = targets.store()?.faults;
+  const store = targets.store();
   const maySilence = targets.patient || workersOf(world).filter(({ paused }) => !paused).length > 1;
   const later = (fn: () => void) =>
     void world.clock.at(Math.min(forMs, Math.max(0, calmMs - world.clock.timeMs)), 'fault.over', fn);
@@ -117,6 +122,8 @@ function inflict(targets: FaultTargets, { fault, pick, forMs, amount }: ClusterF
       return targets.interrupt('daemon');
     case 'reboot':
       return targets.reboot();
+    case 'loseHost':
+      return targets.loseHost();
     case 'killState': {
       const daemon = world.process('daemon');
       const state = daemon?.threads.find(({ name }) => name.endsWith('/state'));
@@ -208,6 +215,7 @@ function inflict(targets: FaultTargets, { fault, pick, forMs, amount }: ClusterF
         store.errorRate = 0;
         store.lostResponseRate = 0;
       });
+    case 'longOutage':
     case 'storeOutage':
       if (store === undefined) return;
       store.outage = true;
@@ -223,7 +231,7 @@ function heal({ world, host, store, bases }: FaultTargets): void {
   disk.errorRate = 0;
   disk.full = false;
   disk.slowdown = 1;
-  const faults = store()?.faults;
+  const faults = store();
   if (faults !== undefined) Object.assign(faults, { errorRate: 0, lostResponseRate: 0, outage: false });
   for (const process of world.processes) setSlowness(process, 1);
 }

@@ -5,13 +5,34 @@ import { taskName } from '../engine/graph/index.js';
 import type { TaskPosition } from '../engine/runtime/index.js';
 import type { SimFileSystem } from './sim-file-system.js';
 
+/** Where HEAD is. */
+export interface HeadPlace {
+  /** Versions grow, as texts. */
+  newest(): { readonly version: string; readonly bytes: Uint8Array } | undefined;
+  /** Whether a power cut leaves this version. */
+  isDurable(version: string): boolean;
+}
+
+/** On a disk, in a folder of a checkpoint store. */
+export function folderHead(files: SimFileSystem, checkpoints: string): HeadPlace {
+  const folder = `${checkpoints}/values/HEAD`;
+  return {
+    newest() {
+      const version = files.list(folder).at(-1);
+      if (version === undefined) return undefined;
+      const file = files.file(`${folder}/${version}`);
+      return { version, bytes: file.read(0, file.length) };
+    },
+    isDurable: (version) => files.isDurable(`${folder}/${version}`),
+  };
+}
+
 /**
- * HEAD as it lies on the disk, move by move: it only goes up (12), each checkpoint in it is consistent (6), and nothing is
+ * HEAD as it lies on the disk, or in the object store, move by move: it only goes up (12), each checkpoint in it is consistent (6), and nothing is
  * trimmed (8) or committed (7) that it did not hold before.
  */
 export class HeadWatch {
-  readonly #files: SimFileSystem;
-  readonly #folder: string;
+  readonly #place: HeadPlace;
   readonly #graph: JobGraph;
   readonly #positions = new Map<string, TaskPosition>();
   /** Of all checkpoints that were ever complete, with the id of the first that held it. */
@@ -22,9 +43,8 @@ export class HeadWatch {
   #mayGoBack = false;
   checkpoints = 0;
 
-  constructor(files: SimFileSystem, checkpoints: string, graph: JobGraph) {
-    this.#files = files;
-    this.#folder = `${checkpoints}/values/HEAD`;
+  constructor(place: HeadPlace, graph: JobGraph) {
+    this.#place = place;
     this.#graph = graph;
   }
 
@@ -36,11 +56,10 @@ export class HeadWatch {
 
   /** Takes in a move of HEAD, if there was one. Returns what is wrong with it. */
   look(): string | undefined {
-    const version = this.#files.list(this.#folder).at(-1) ?? '';
-    if (version <= this.#version) return undefined;
+    const { version, bytes } = this.#place.newest() ?? { version: '', bytes: undefined };
+    if (bytes === undefined || version <= this.#version) return undefined;
     this.#version = version;
-    const file = this.#files.file(`${this.#folder}/${version}`);
-    const head = decodeHead(file.read(0, file.length), 'the simulated disk');
+    const head = decodeHead(bytes, 'the simulated store');
     const before = this.#head;
     this.#head = head;
     const mayGoBack = this.#mayGoBack;
@@ -67,7 +86,7 @@ export class HeadWatch {
 
   /** The host is about to lose power: a move of HEAD that was not made durable, and so told nobody, may be undone. */
   powerCut(): void {
-    this.#mayGoBack = !this.#files.isDurable(`${this.#folder}/${this.#version}`);
+    this.#mayGoBack = !this.#place.isDurable(this.#version);
     this.#version = '';
   }
 

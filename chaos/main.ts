@@ -6,12 +6,14 @@ import { killsCommand } from './kills-command.js';
 import { type KillsMutant, killsMutants } from './kills-mutants.js';
 import { decodeSavedPlan, type SavedPlan } from './saved-plan.js';
 import {
+  CHECKPOINT_PLACES,
   FAULTS,
   MUTANTS,
   type Mutant,
   SCENARIOS,
   type ScenarioKind,
   SHUFFLES,
+  type SimulatedCheckpoints,
   type SimulatedShuffle,
   type SimulatedStateStore,
   STATE_STORES,
@@ -61,6 +63,11 @@ const program = new Command('chaos')
     '--state-store <kind>',
     `only with state in ${STATE_STORES.join(' or ')}`,
     oneOf<SimulatedStateStore>(STATE_STORES),
+  )
+  .option(
+    '--checkpoints <place>',
+    `only with checkpoints in ${CHECKPOINT_PLACES.join(' or ')}`,
+    oneOf<SimulatedCheckpoints>(CHECKPOINT_PLACES),
   )
   .option('--plan <file>', 'instead of seeds: one run from a saved plan')
   .option('--no-shrink', 'leave a failing run as it is; else it is made smaller, and its plan is kept')

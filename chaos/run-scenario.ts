@@ -1,5 +1,5 @@
 import { assert, MillraceError, seededRandom, sleep } from '../base/index.js';
-import { type BlobStore, CheckpointStore, DirectoryBlobStore, FaultyBlobStore, readPins } from '../checkpoint/index.js';
+import { type BlobStore, type BlobStoreFaults, CheckpointStore } from '../checkpoint/index.js';
 import { Cluster } from '../engine/cli/index.js';
 import { readJsonLines } from '../engine/connectors/index.js';
 import type { DaemonSettings } from '../engine/daemon/index.js';
@@ -14,6 +14,7 @@ import { type Mutant, PATIENT_MS, type Scenario } from './scenario.js';
 import { SchedulerWatch, WatchedScheduler } from './scheduler-watch.js';
 import { ShuffleWatch } from './shuffle-watch.js';
 import { SimHostBases } from './sim-bases.js';
+import { SimCheckpoints } from './sim-checkpoints.js';
 import { simDaemonMain } from './sim-daemon.js';
 import type { SimContext } from './sim-process.js';
 import { simProcessControl } from './sim-process-control.js';
@@ -46,7 +47,7 @@ export interface ScenarioReport {
 }
 
 const HOST = 'h1';
-const CHECKPOINTS = '/state/checkpoints';
+const RUN_FOLDER = '/run';
 const HOST_STATE = '/state/host-state';
 /** Faults are to be met, not to use up the job's patience. */
 const RESTARTS_MAX = 300;
@@ -88,7 +89,8 @@ class ScenarioRun {
   readonly #visited = new Set<string>();
   #localRestores = 0;
   #interrupted = false;
-  #store: FaultyBlobStore | undefined;
+  #storeFaults: BlobStoreFaults | undefined;
+  readonly #checkpoints: SimCheckpoints;
   #decider: JobScheduler | undefined;
   #revision = 0;
   #ended: { readonly error: MillraceError | undefined } | undefined;
@@ -109,7 +111,9 @@ class ScenarioRun {
     const { files } = disk;
     this.#bases = new SimHostBases(disk, seededRandom(scenario.seed));
     const violate = this.#violate;
-    this.#head = new HeadWatch(files, CHECKPOINTS, this.#graph);
+    this.#checkpoints = new SimCheckpoints(this.#world, HOST, scenario);
+    this.#storeFaults = this.#checkpoints.objects?.faults;
+    this.#head = new HeadWatch(this.#checkpoints.head, this.#graph);
     this.#output = new OutputWatch(files, this.#job.outputs);
     this.#shuffle = new ShuffleWatch({ violate, onTrim: (partition, seqs) => this.#trimming(partition, seqs) });
   }
@@ -128,7 +132,7 @@ class ScenarioRun {
       {
         world,
         host: HOST,
-        store: () => this.#store,
+        store: () => this.#storeFaults,
         shuffle: this.#shuffle,
         bases: this.#bases,
         tasks,
@@ -136,6 +140,7 @@ class ScenarioRun {
         patient,
         interrupt: (name) => this.#interrupt(name),
         reboot: () => this.#reboot(),
+        loseHost: () => this.#loseHost(),
         loseState: () => this.#loseState(),
         noteFault: (fault) => void this.#visited.add(`${fault}/${this.#schedulers.at(-1)?.state ?? 'starting'}`),
       },
@@ -209,9 +214,21 @@ class ScenarioRun {
     this.#world.reboot(HOST);
   }
 
-  #loseState(): void {
+  #loseHost(): void {
+    this.#reboot();
+    this.#world.clock.afterThisEvent(() => {
+      this.#loseFiles(RUN_FOLDER);
+      this.#loseState();
+    });
+  }
+
+  #loseFiles(folder: string): void {
     const { files } = this.#world.host(HOST).disk;
-    for (const path of files.paths(`${HOST_STATE}/`)) files.remove(path);
+    for (const path of files.paths(`${folder}/`)) files.remove(path);
+  }
+
+  #loseState(): void {
+    this.#loseFiles(HOST_STATE);
     for (const path of this.#bases.paths) this.#bases.lose(path);
   }
 
@@ -221,6 +238,7 @@ class ScenarioRun {
     for (const process of processes) clock.at(random.float() * 50, 'run.orphaned', () => process.kill());
     clock.at(100, 'run.again', () => {
       this.#world.host(HOST).memory.wipe();
+      if (this.#scenario.remote?.keepsTier === false) this.#loseFiles(RUN_FOLDER);
       this.#startRun();
     });
   }
@@ -228,15 +246,13 @@ class ScenarioRun {
   /** What `JobRun` does, on a simulated process. */
   async #schedulerMain(context: SimContext): Promise<void> {
     const { clock, disk, random, logger } = context;
-    const { workers, slots, shuffle, tiered, checkpointIntervalMs, checkpointTimeoutMs, slotWaitMs, storeDelayMs } =
-      this.#scenario;
-    const blobs = await DirectoryBlobStore.open({ disk, root: CHECKPOINTS, random });
-    const faulty = new FaultyBlobStore({ inner: blobs, clock, random, faults: { delayMs: storeDelayMs } });
-    const store = await untilAvailable(() => CheckpointStore.open({ store: faulty, random, logger }));
+    const { workers, slots, shuffle, tiered, checkpointIntervalMs, checkpointTimeoutMs, slotWaitMs } = this.#scenario;
+    const { blobs, faults } = await this.#checkpoints.open(context);
+    const store = await untilAvailable(() => CheckpointStore.open({ store: blobs, random, logger }));
     await untilAvailable(() => store.takeOver());
     const cluster = await Cluster.start({
-      folders: { runId: this.#runId, path: '/run', memory: '/shm', socket: (name) => `unix:/run/${name}.sock` },
-      checkpoints: { url: CHECKPOINTS },
+      folders: { runId: this.#runId, path: RUN_FOLDER, memory: '/shm', socket: (name) => `unix:/run/${name}.sock` },
+      checkpoints: { url: this.#checkpoints.url },
       workers,
       slots,
       shuffle,
@@ -248,7 +264,7 @@ class ScenarioRun {
       logLevel: 'silent',
       surroundings: { clock, random, network: context.network, control: this.#control(context) },
     });
-    this.#store = faulty;
+    this.#storeFaults = faults;
     const scheduler = new WatchedScheduler(
       {
         graph: this.#graph,
@@ -279,7 +295,7 @@ class ScenarioRun {
     await cluster.serve(driver);
     driver.start();
     const error = await driver.ended;
-    if (error === undefined) await this.#checkLeaks(context, store, faulty, scheduler.tasks);
+    if (error === undefined) await this.#checkLeaks(context, store, blobs, scheduler.tasks);
     await cluster.close();
     for (const output of error === undefined ? this.#job.outputs : [])
       this.#checkCommitted(output, await readJsonLines(disk, output.folder));
@@ -308,6 +324,7 @@ class ScenarioRun {
             arenaBytes: this.#scenario.guard ? ARENA_BYTES / 4 : ARENA_BYTES,
             bases: this.#bases,
             tiered: this.#scenario.tiered,
+            objects: this.#checkpoints.objects,
             ...this.#broken('noBootId'),
           }),
       },
@@ -358,7 +375,7 @@ class ScenarioRun {
 
   /** After every event that changed a name on the disk. */
   #look(): void {
-    const { revision } = this.#world.host(HOST).disk.files;
+    const revision = this.#world.host(HOST).disk.files.revision + (this.#checkpoints.objects?.revision ?? 0);
     if (revision === this.#revision) return;
     this.#revision = revision;
     const head = this.#head.look();
@@ -394,23 +411,7 @@ class ScenarioRun {
           `the job has ended, not committed in ${folder} are ${pending.join(', ')}`,
         );
     }
-    await store.collect();
-    const { files } = this.#world.host(HOST).disk;
-    const referenced = new Set(store.latest?.tasks.flatMap(({ segments }) => segments.map(({ object }) => object)));
-    for (const id of store.checkpointIds.slice(1)) {
-      for (const { segments } of (await store.manifest(id)).tasks)
-        for (const { object } of segments) referenced.add(object);
-    }
-    // What a host still reads where it is stored; it lets go when it has all, or ends.
-    for (const { manifest } of await readPins(blobs)) {
-      for (const { segments } of manifest.tasks) for (const { object } of segments) referenced.add(object);
-    }
-    const kept = files
-      .paths(`${CHECKPOINTS}/objects/segments/`)
-      .map((path) => path.slice(`${CHECKPOINTS}/objects/`.length))
-      // Marks of the store itself, no objects.
-      .filter((name) => !name.includes('/.'));
-    const leaked = kept.filter((name) => !referenced.has(name));
+    const leaked = await this.#checkpoints.leaked(store, blobs);
     if (leaked.length > 0)
       this.#world.clock.violate(
         'OBJECTS_LEAKED',

@@ -5,6 +5,7 @@ import {
   type ClusterFaultKind,
   drawClusterFaults,
   FIRST_FAULTS,
+  REMOTE_FAULTS,
   TIERED_FAULTS,
 } from './cluster-faults.js';
 import { drawJob } from './job-grammar.js';
@@ -38,6 +39,16 @@ export type SimulatedShuffle = (typeof SHUFFLES)[number];
 export const STATE_STORES = ['memory', 'tiered'] as const;
 export type SimulatedStateStore = (typeof STATE_STORES)[number];
 
+export const CHECKPOINT_PLACES = ['folder', 'objects'] as const;
+export type SimulatedCheckpoints = (typeof CHECKPOINT_PLACES)[number];
+
+export interface RemoteCheckpoints {
+  /** Share of changes that get no answer and take effect later. */
+  readonly lateRate: number;
+  /** The next run finds what the daemon of the last had on its way. */
+  readonly keepsTier: boolean;
+}
+
 /** Everything about a run that is not code: plain data, a function of the seed (and of the job asked for). */
 export interface Scenario {
   readonly seed: number;
@@ -48,6 +59,8 @@ export interface Scenario {
   readonly shuffle: SimulatedShuffle;
   /** `--state-store tiered`; none: all state is in the memory of tasks. */
   readonly tiered?: TieredState | undefined;
+  /** Checkpoints are in an object store; none: in a folder of the host. */
+  readonly remote?: RemoteCheckpoints | undefined;
   readonly sourceBatchRows: number;
   readonly checkpointIntervalMs: number;
   readonly checkpointTimeoutMs: number;
@@ -83,6 +96,7 @@ export interface ScenarioWishes {
   readonly faults?: readonly ClusterFaultKind[] | undefined;
   readonly shuffle?: SimulatedShuffle | undefined;
   readonly stateStore?: SimulatedStateStore | undefined;
+  readonly checkpoints?: SimulatedCheckpoints | undefined;
 }
 
 /** A job on a whole cluster, or the shuffle service alone. */
@@ -97,16 +111,17 @@ export interface AnyScenarioWishes {
   readonly faults?: readonly FaultKind[] | undefined;
   readonly shuffle?: SimulatedShuffle | undefined;
   readonly stateStore?: SimulatedStateStore | undefined;
+  readonly checkpoints?: SimulatedCheckpoints | undefined;
 }
 
 /** One of all scenarios: every fourth is the shuffle service alone. */
 export function drawAnyScenario(seed: number, wishes: AnyScenarioWishes = {}): Scenario | ShuffleScenario {
-  const { scenario, faults, shuffle, stateStore } = wishes;
-  const isCluster = shuffle !== undefined || stateStore !== undefined;
+  const { scenario, faults, shuffle, stateStore, checkpoints } = wishes;
+  const isCluster = [shuffle, stateStore, checkpoints].some((wish) => wish !== undefined);
   const isShuffle = scenario === undefined ? !isCluster && seed % 4 === 3 : scenario === 'shuffle';
   if (isShuffle) return drawShuffleScenario(seed, only(SHUFFLE_FAULTS, faults));
   const job = scenario === 'shuffle' ? undefined : scenario;
-  return drawScenario(seed, { job, faults: only(CLUSTER_FAULTS, faults), shuffle, stateStore });
+  return drawScenario(seed, { job, faults: only(CLUSTER_FAULTS, faults), shuffle, stateStore, checkpoints });
 }
 
 function only<T extends string>(known: readonly T[], wanted: readonly string[] | undefined): T[] | undefined {
@@ -133,9 +148,21 @@ export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenari
   const apart = seededRandom(seed ^ 0x57a7e);
   const isTiered = apart.chance(0.3);
   const drawnState = drawTieredState(apart.fork());
-  const stateStore = wishes.stateStore ?? (needsTiered(wishes.faults) || isTiered ? 'tiered' : 'memory');
+  const stateStore = wishes.stateStore ?? (isAny(wishes.faults, TIERED_FAULTS) || isTiered ? 'tiered' : 'memory');
   const tiered = stateStore === 'tiered' ? drawnState : undefined;
+  const isRemote = apart.chance(0.25);
+  const drawnRemote = { lateRate: apart.chance(0.5) ? 0 : apart.float() * 0.1, keepsTier: apart.chance(0.5) };
+  const place = wishes.checkpoints ?? (isAny(wishes.faults, REMOTE_FAULTS) || isRemote ? 'objects' : 'folder');
+  const remote = place === 'objects' ? drawnRemote : undefined;
   const manyKeys = apart.chance(0.5) ? 1 + apart.below(200) : 0;
+  const later = ['reboot', ...(tiered ? TIERED_FAULTS : []), ...(remote ? REMOTE_FAULTS : [])] as const;
+  const faults = drawClusterFaults(faultRandom, {
+    fromMs: START_MS,
+    untilMs: calmMs,
+    kinds: wishes.faults ?? withLater(someKinds(faultRandom), apart, later),
+  });
+  const outages = faults.filter(({ fault }) => fault === 'longOutage');
+  const calmAtMs = Math.max(calmMs, ...outages.map(({ atMs, forMs }) => atMs + forMs));
   const shape = {
     dataSeed: random.u32(),
     rows,
@@ -151,6 +178,7 @@ export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenari
     slots: isOne ? 1 : slots,
     shuffle: wishes.shuffle ?? drawnShuffle,
     tiered,
+    remote,
     sourceBatchRows: 1 + random.below(60),
     checkpointIntervalMs: 30 + random.below(400),
     checkpointTimeoutMs: 500 + random.below(3000),
@@ -158,13 +186,9 @@ export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenari
       workers > 1 && !isOne && random.chance(0.5) ? 1500 + random.below(2500) : PATIENT_MS + random.below(2500),
     storeDelayMs: random.chance(0.5) ? [0, 1] : [1, 60],
     guard: workers * slots === 1 && !isOne && random.chance(0.04),
-    faults: drawClusterFaults(faultRandom, {
-      fromMs: START_MS,
-      untilMs: calmMs,
-      kinds: wishes.faults ?? withLater(someKinds(faultRandom), apart, tiered !== undefined),
-    }),
-    calmMs,
-    deadlineMs: calmMs + CALM_BUDGET_MS,
+    faults,
+    calmMs: calmAtMs,
+    deadlineMs: calmAtMs + CALM_BUDGET_MS,
   };
 }
 
@@ -180,14 +204,16 @@ function someKinds(random: Random): ClusterFaultKind[] {
   return kinds.length === 0 ? [pick(random, FIRST_FAULTS)] : kinds;
 }
 
-function withLater(kinds: readonly ClusterFaultKind[], random: Random, tiered: boolean): readonly ClusterFaultKind[] {
-  if (kinds.length === 0) return kinds;
-  const later = (['reboot', ...(tiered ? TIERED_FAULTS : [])] as const).filter(() => random.chance(0.2));
-  return [...kinds, ...later];
+function withLater(
+  kinds: readonly ClusterFaultKind[],
+  random: Random,
+  later: readonly ClusterFaultKind[],
+): readonly ClusterFaultKind[] {
+  return kinds.length === 0 ? kinds : [...kinds, ...later.filter(() => random.chance(0.2))];
 }
 
-function needsTiered(faults: readonly ClusterFaultKind[] | undefined): boolean {
-  return faults?.some((kind) => TIERED_FAULTS.includes(kind as (typeof TIERED_FAULTS)[number])) === true;
+function isAny(faults: readonly ClusterFaultKind[] | undefined, of: readonly ClusterFaultKind[]): boolean {
+  return faults?.some((kind) => of.includes(kind)) === true;
 }
 
 function pick<T>(random: Random, from: readonly T[]): T {

@@ -10,6 +10,7 @@ import {
   type Mutant,
   type Scenario,
   type ScenarioKind,
+  type SimulatedCheckpoints,
   type SimulatedShuffle,
   type SimulatedStateStore,
 } from './scenario.js';
@@ -26,6 +27,7 @@ export interface SimCommandOptions {
   readonly faults?: readonly FaultKind[];
   readonly shuffle?: SimulatedShuffle;
   readonly stateStore?: SimulatedStateStore;
+  readonly checkpoints?: SimulatedCheckpoints;
   readonly mutant?: Mutant;
   readonly json?: boolean;
   /** Instead of seeds. */
@@ -130,12 +132,13 @@ function describe({ seed, job, violation, restarts, checkpoints, lines }: Scenar
 }
 
 function replay({ seed }: ScenarioReport, options: SimCommandOptions): string {
-  const { scenario, faults, shuffle, stateStore, mutant } = options;
+  const { scenario, faults, shuffle, stateStore, checkpoints, mutant } = options;
   const parts = [
     scenario === undefined ? '' : ` --scenario ${scenario}`,
     faults === undefined ? '' : ` --faults ${faults.join(',')}`,
     shuffle === undefined ? '' : ` --shuffle ${shuffle}`,
     stateStore === undefined ? '' : ` --state-store ${stateStore}`,
+    checkpoints === undefined ? '' : ` --checkpoints ${checkpoints}`,
     mutant === undefined ? '' : ` --mutant ${mutant}`,
   ];
   return `npm run chaos -- --sim --seed ${seed}${parts.join('')}`;

@@ -3,6 +3,7 @@ import { Daemon, type DaemonSettings, StateThread } from '../engine/daemon/index
 import { builtInShuffle, type ShuffleFaults } from '../shuffle/index.js';
 import type { SimHostBases } from './sim-bases.js';
 import type { SimClock } from './sim-clock.js';
+import type { SimObjectStore } from './sim-object-store.js';
 import type { SimContext } from './sim-process.js';
 import { simStatePort } from './sim-state-thread.js';
 import type { TieredState } from './tiered-state.js';
@@ -14,6 +15,8 @@ export interface SimDaemonParts {
   readonly arenaBytes: number;
   readonly bases: SimHostBases;
   readonly tiered: TieredState | undefined;
+  /** Where checkpoints are that are on no host. */
+  readonly objects: SimObjectStore | undefined;
   /** All boots of the host look like one. */
   readonly noBootId?: boolean | undefined;
 }
@@ -23,7 +26,7 @@ export async function simDaemonMain(
   context: SimContext,
   given: DaemonSettings,
   onStop: (stop: () => void) => void,
-  { clock: sim, faults, arenaBytes, bases, tiered, noBootId = false }: SimDaemonParts,
+  { clock: sim, faults, arenaBytes, bases, tiered, objects, noBootId = false }: SimDaemonParts,
 ): Promise<void> {
   const { clock, network, memory, disk, random, logger, process } = context;
   const { stateFolder: root, checkpoints, logLevel } = given;
@@ -32,16 +35,18 @@ export async function simDaemonMain(
     root === undefined
       ? undefined
       : new StateThread(
-          simStatePort(context, sim, { root, bootId, checkpoints, logLevel }, ({ thread }) => ({
-            bases: bases.of(thread),
+          simStatePort(context, sim, { root, bootId, checkpoints, logLevel }, (own) => ({
+            bases: bases.of(own.thread),
+            remote: objects?.of(own),
             folderSettings: tiered?.folder ?? {},
           })),
           logger,
         );
   const shuffle = builtInShuffle({ memory, faults });
   const settings = { ...given, arenaBytes };
+  const remote = objects?.of(context);
   try {
-    const daemon = await Daemon.open({ settings, clock, network, shuffle, disk, random, logger, state });
+    const daemon = await Daemon.open({ settings, clock, network, shuffle, disk, random, logger, state, remote });
     onStop(() => void daemon.close().finally(() => process.exitSoon(0)));
   } catch (thrown) {
     if (!(thrown instanceof MillraceError) || thrown.kind !== 'unavailable') throw thrown;

@@ -18,7 +18,7 @@ export function simStatePort(
   { process, thread: own }: SimContext,
   sim: SimClock,
   settings: Parameters<typeof openStateCalls>[0],
-  parts: (context: SimContext) => Pick<StateCallsParts, 'bases' | 'folderSettings'>,
+  parts: (context: SimContext) => Pick<StateCallsParts, 'bases' | 'folderSettings' | 'remote'>,
 ): StatePort {
   let serve: Promise<(call: StateCall) => Promise<unknown>> | undefined;
   let onReply: (reply: StateReply) => void = () => {};

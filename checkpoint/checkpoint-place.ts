@@ -30,7 +30,14 @@ const KEY_BYTES = 32;
  */
 export async function openCheckpointPlace(
   place: CheckpointLocation,
-  parts: { readonly disk: Disk; readonly clock: Clock; readonly random: Random; readonly logger: Logger },
+  parts: {
+    readonly disk: Disk;
+    readonly clock: Clock;
+    readonly random: Random;
+    readonly logger: Logger;
+    /** Stands in for what is in S3, in the simulator. */
+    readonly remote?: BlobStore | undefined;
+  },
   options: {
     readonly probe?: boolean;
     /** How long a store in S3 may go without an answer before a call fails. */
@@ -39,7 +46,7 @@ export async function openCheckpointPlace(
     readonly tierFolder?: string | undefined;
   } = {},
 ): Promise<OpenedCheckpoints> {
-  const { disk, clock, random, logger } = parts;
+  const { disk, clock, random, logger, remote } = parts;
   const { url, s3Endpoint, s3Region, keyFile } = place;
   const keys =
     keyFile === undefined ? undefined : readKeys(keyFile, await disk.read(keyFile).catch(unreadable(keyFile)));
@@ -49,14 +56,22 @@ export async function openCheckpointPlace(
   };
   const { probe = true, retryForMs, tierFolder } = options;
   const settings = retryForMs === undefined ? {} : { retryForMs };
-  const opened = await openBlobStore(url, { ...parts, s3, probe });
-  const retrying = url.startsWith('s3:')
-    ? new RetryingBlobStore({ inner: opened, clock, random, logger, settings })
-    : undefined;
+  const isRemote = url.startsWith('s3:');
+  const opened: BlobStore & { close?(): void } =
+    isRemote && remote !== undefined ? remote : await openBlobStore(url, { disk, clock, random, logger, s3, probe });
+  const retrying = isRemote ? new RetryingBlobStore({ inner: opened, clock, random, logger, settings }) : undefined;
   const tiered =
     retrying === undefined || tierFolder === undefined
       ? undefined
-      : await TieredBlobStore.open({ ...parts, root: tierFolder, remote: retrying, settings: { authority: 'remote' } });
+      : await TieredBlobStore.open({
+          disk,
+          clock,
+          random,
+          logger,
+          root: tierFolder,
+          remote: retrying,
+          settings: { authority: 'remote' },
+        });
   const plain = tiered ?? retrying ?? opened;
   const store: BlobStore =
     keys === undefined ? plain : new EncryptedBlobStore({ inner: plain, random, clock, ...keys });

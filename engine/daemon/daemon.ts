@@ -17,6 +17,7 @@ import {
   openFrontDoor,
 } from '../../base/rpc/index.js';
 import {
+  type BlobStore,
   type CheckpointLocation,
   type OpenedCheckpoints,
   openCheckpointPlace,
@@ -121,6 +122,8 @@ export class Daemon {
     readonly logger: Logger;
     /** Closed with the daemon. */
     readonly state?: HostStateEnd | undefined;
+    /** Stands in for what is in S3, in the simulator. */
+    readonly remote?: BlobStore | undefined;
     /** What `GET /info` says of the process. */
     readonly process?: DaemonProcess;
   }): Promise<Daemon> {
@@ -128,7 +131,7 @@ export class Daemon {
     const { settings, clock, network, disk, random, logger } = options;
     const checkpoints = await openCheckpointPlace(
       settings.checkpoints,
-      { disk, clock, random, logger },
+      { disk, clock, random, logger, remote: options.remote },
       { probe: false, tierFolder: settings.tierFolder },
     );
     const blobs = checkpoints.store;

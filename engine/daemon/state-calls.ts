@@ -7,7 +7,7 @@ import {
   type Random,
   xxh64,
 } from '../../base/index.js';
-import { openCheckpointPlace } from '../../checkpoint/index.js';
+import { type BlobStore, openCheckpointPlace } from '../../checkpoint/index.js';
 import { type BaseStores, type FolderSettings, HostState } from '../../statestore/index.js';
 import { KEY_GROUPS } from '../graph/index.js';
 import { readHeadState } from './operator-parts.js';
@@ -24,6 +24,8 @@ export interface StateCallsParts {
   readonly random: Random;
   readonly logger: Logger;
   readonly folderSettings?: Partial<FolderSettings>;
+  /** Stands in for what is in S3, in the simulator. */
+  readonly remote?: BlobStore | undefined;
 }
 
 /**
@@ -32,9 +34,9 @@ export interface StateCallsParts {
  */
 export async function openStateCalls(
   { root, bootId, checkpoints }: StateThreadSettings,
-  { host, folderSettings = {}, ...parts }: StateCallsParts,
+  { host, folderSettings = {}, remote, ...parts }: StateCallsParts,
 ): Promise<(call: StateCall) => Promise<unknown>> {
-  const place = await openCheckpointPlace(checkpoints, parts, { probe: false });
+  const place = await openCheckpointPlace(checkpoints, { ...parts, remote }, { probe: false });
   const state = new HostState({
     ...parts,
     root,
