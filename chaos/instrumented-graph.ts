@@ -83,6 +83,8 @@ function hookedOperator(operator: Operator, hooks: TaskHooks, nameOf: NameOf): O
       hooks.step(task);
       operator.batch(input, batch);
     },
+    keysOf: (input, batch, visit) => operator.keysOf?.(input, batch, visit),
+    keysDue: (timeMs, visit) => operator.keysDue?.(timeMs, visit),
     ...(operator.assignsTime === undefined ? {} : { assignsTime: operator.assignsTime }),
   };
   if (operator.inputEnded !== undefined) hooked.inputEnded = (input) => operator.inputEnded?.(input);

@@ -92,7 +92,9 @@ export class SchedulerWatch {
     error: { readonly kind: string; readonly code: string; readonly message: string; readonly context?: object },
   ): void {
     // Nothing here rots or is mistyped: corruption, and what only a bug can cause, is one.
-    if (error.kind === 'corrupt' || (error.kind === 'internal' && error.code !== 'TASK_FAILED')) {
+    // State that nobody waited for is one too: tasks wait for all they use.
+    const isBug = error.code === 'STATE_AWAY' || (error.kind === 'internal' && error.code !== 'TASK_FAILED');
+    if (error.kind === 'corrupt' || isBug) {
       this.#violate(error.code, `${task} failed: ${error.message}`);
     }
     this.#failed.add(task);
