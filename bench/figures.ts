@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { markdown, type Report } from './report.js';
 
 /** READMEs that show figures, each between `<!-- figures SUITE -->` and `<!-- end of figures -->`. */
-const READMES = ['bench/README.md', 'bench/suites/README.md', 'base/columnar/README.md'];
+const READMES = ['bench/README.md', 'bench/suites/README.md', 'bench/suites/STATE.md', 'base/columnar/README.md'];
 const END = '<!-- end of figures -->';
 
 /**
