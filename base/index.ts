@@ -22,4 +22,5 @@ export { type Random, seededRandom, systemRandom } from './random.js';
 export { remoteSharedArrayMemory, serveSharedArrayMemory, sharedArrayMemory } from './shared-array-memory.js';
 export { regionOver, type SharedMemory, type SharedRegion } from './shared-memory.js';
 export { type SharedMemoryPair, sharedMemoryContract } from './shared-memory-contract.js';
+export { ownThread, threadIsGone } from './thread-identity.js';
 export { remoteMappedMemory, serveMappedMemory } from './thread-mapped-memory.js';

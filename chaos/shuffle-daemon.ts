@@ -7,6 +7,7 @@ import {
   type ShuffleClient,
   type ShuffleFaults,
   ShuffleService,
+  type ShuffleServiceOptions,
   type ShuffleSettings,
   shuffleClient,
 } from '../shuffle/index.js';
@@ -47,6 +48,11 @@ export function shuffleSettings({ slots, slotBytes, ringRecords }: ShuffleScenar
   };
 }
 
+/** Who maps this memory, in the daemon's words. */
+export function simThreads({ thread, process }: SimContext): Pick<ShuffleServiceOptions, 'holder' | 'isGone'> {
+  return { holder: thread.identity, isGone: (holder) => process.host.memory.isGone(holder) };
+}
+
 /** What a daemon does. `onOpen` is told of it once it serves. */
 export async function shuffleDaemonMain(
   context: SimContext,
@@ -76,6 +82,7 @@ export async function shuffleDaemonMain(
     settings: shuffleSettings(scenario),
     faults,
     regions,
+    ...simThreads(context),
   });
   await network.listen(ADDRESS, (connection) => {
     acceptPeer(connection, { token: TOKEN, role: 'daemon', clock }).then(
@@ -100,7 +107,7 @@ export async function linkToShuffle(context: SimContext, parts: ShuffleParts, ma
     try {
       const peer = await connectPeer(network, ADDRESS, { token: TOKEN, role: context.name, clock });
       const { faults, scenario } = parts;
-      const shared = mapped ? { memory } : {};
+      const shared = mapped ? { memory, holder: context.thread.identity } : {};
       const client = shuffleClient({ peer, clock, settings: shuffleSettings(scenario), faults, ...shared });
       let gone = false;
       void peer.closed.then(() => {

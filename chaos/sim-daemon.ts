@@ -1,6 +1,7 @@
 import { MillraceError } from '../base/index.js';
 import { Daemon, type DaemonSettings, StateThread } from '../engine/daemon/index.js';
 import { builtInShuffle, type ShuffleFaults } from '../shuffle/index.js';
+import { simThreads } from './shuffle-daemon.js';
 import type { SimHostBases } from './sim-bases.js';
 import type { SimClock } from './sim-clock.js';
 import type { SimObjectStore } from './sim-object-store.js';
@@ -42,7 +43,7 @@ export async function simDaemonMain(
           })),
           logger,
         );
-  const shuffle = builtInShuffle({ memory, faults });
+  const shuffle = builtInShuffle({ memory, faults, ...simThreads(context) });
   const settings = { ...given, arenaBytes };
   const remote = objects?.of(context);
   try {

@@ -33,6 +33,7 @@ export class SimHostMemory {
   #regions: WeakRef<SharedRegion>[] = [];
   readonly #sums = new WeakMap<SharedRegion, bigint>();
   readonly #held = new Map<SimThread, Map<string, Held>>();
+  readonly #living = new Set<string>();
 
   constructor(clock: SimClock, options: SimMemoryOptions = {}) {
     this.#clock = clock;
@@ -45,7 +46,11 @@ export class SimHostMemory {
   of(thread: SimThread): SharedMemory {
     const held = new Map<string, Held>();
     this.#held.set(thread, held);
-    thread.onDeath(() => this.#held.delete(thread));
+    this.#living.add(thread.identity);
+    thread.onDeath(() => {
+      this.#held.delete(thread);
+      this.#living.delete(thread.identity);
+    });
     const later = <T>(label: string, call: () => Promise<T>) => this.#later(thread, label, call);
     const hold = (source: SharedRegion, access: 'read' | 'write'): SharedRegion => {
       const key = `${access} ${source.name}`;
@@ -77,6 +82,11 @@ export class SimHostMemory {
       },
       list: () => later('memory.list', () => this.#heap.list()),
     };
+  }
+
+  /** Whether a thread of this host is dead, as `threadIsGone` tells of a real one. */
+  isGone(identity: string): boolean {
+    return !this.#living.has(identity);
   }
 
   /**

@@ -30,6 +30,11 @@ export class SimThread {
     this.salt = salt >>> 0;
   }
 
+  /** Tells it from every other thread, as `ownThread` does. */
+  get identity(): string {
+    return `${this.name} ${this.salt}`;
+  }
+
   get alive(): boolean {
     return this.state !== 'dead';
   }

@@ -88,7 +88,7 @@ async function simSlotMain(context: SimContext, settings: SlotSettings, parts: S
     clock,
     settings: SHUFFLE_SETTINGS,
     faults: parts.faults,
-    ...(mapped ? { memory } : {}),
+    ...(mapped ? { memory, holder: context.thread.identity } : {}),
   });
   const writer = steppedWriter(clock);
   const slot = new Slot({

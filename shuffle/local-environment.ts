@@ -1,4 +1,4 @@
-import { type Clock, MillraceError, type SharedMemory, type SharedRegion } from '../base/index.js';
+import { type Clock, MillraceError, ownThread, type SharedMemory, type SharedRegion } from '../base/index.js';
 import { Arena } from './arena.js';
 import { countedMemory } from './counted-memory.js';
 import { Cursors } from './cursors.js';
@@ -18,6 +18,8 @@ export interface LocalEnvironmentOptions {
   readonly memory: SharedMemory;
   readonly clock: Clock;
   readonly doorbell: Doorbell;
+  /** The thread that writes: what it leaves is given to others once it is gone. This one, by default. */
+  readonly holder?: string;
   readonly settings?: Partial<ShuffleSettings>;
   /** Told what this thread may write to, so that the service can clean up after it. */
   readonly onWriter?: (writer: string, epoch: number, state: 'opened' | 'closed') => void;
@@ -33,6 +35,7 @@ export class LocalEnvironment implements ShuffleEnvironment {
   readonly metrics: ShuffleMetrics;
   readonly #options: LocalEnvironmentOptions;
   readonly #memory: SharedMemory;
+  readonly #holder: string;
   readonly #settings: ShuffleSettings;
   readonly #open = new Set<{ close(): Promise<void> }>();
   #readArena: Promise<Arena> | undefined;
@@ -43,6 +46,7 @@ export class LocalEnvironment implements ShuffleEnvironment {
     this.#options = options;
     this.metrics = options.metrics ?? shuffleMetrics();
     this.#memory = countedMemory(options.memory);
+    this.#holder = options.holder ?? ownThread();
     this.#settings = { ...SHUFFLE_DEFAULTS, ...options.settings };
   }
 
@@ -67,6 +71,7 @@ export class LocalEnvironment implements ShuffleEnvironment {
       this.#writeArena ??= Arena.open(this.#memory, 'write');
       const arena = await this.#writeArena;
       if (!log.changeState(STATE_REGISTERED, STATE_OPEN)) throw writerTaken(writer.writer, epoch);
+      log.setHolder(this.#holder);
       const onClose = () => {
         retire();
         this.#open.delete(opened);

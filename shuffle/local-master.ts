@@ -11,7 +11,7 @@ import { partitionLost, writerFenced } from './shuffle-errors.js';
 import type { ShuffleEvent, ShuffleMaster, WriterDescriptor, WriterStatus } from './spi.js';
 import type { ReadSpilled } from './spilled-reader.js';
 import { Spiller } from './spiller.js';
-import { LOG_PREFIX, logRegion, STATE_CLOSED, STATE_REGISTERED, TaskLog } from './task-log.js';
+import { LOG_PREFIX, logRegion, STATE_CLOSED, STATE_OPEN, STATE_REGISTERED, TaskLog } from './task-log.js';
 import { type Predecessor, WriterRecord } from './writer-record.js';
 import { checkWriter, decodeWriterSpec, withDefaults } from './writer-spec.js';
 
@@ -38,7 +38,10 @@ export class LocalMaster implements ShuffleMaster {
   readonly #highestEpochs = new Map<string, number>();
   readonly #writerOfPartition = new Map<string, string>();
   /** Logs whose open slots may still be written by someone who was given up. */
-  readonly #quarantined = new Map<number, { readonly writer: string; readonly epoch: number }>();
+  readonly #quarantined = new Map<
+    number,
+    { readonly writer: string; readonly epoch: number; readonly holder: string }
+  >();
   readonly #handlers: ((event: ShuffleEvent) => void)[] = [];
   readonly #unlisten: () => void;
   readonly #spiller: Spiller | undefined;
@@ -95,8 +98,8 @@ export class LocalMaster implements ShuffleMaster {
       const record = this.#writers.get(this.#writerOfPartition.get(partition) ?? '');
       if (record === undefined) return;
       record.trim(partition, seqs);
-      record.sweepPredecessors(this.arena);
       this.#reclaim(record);
+      record.sweepPredecessors(this.arena);
       await this.#spiller?.trim(partition, seqs);
     });
   }
@@ -133,14 +136,29 @@ export class LocalMaster implements ShuffleMaster {
     return this.#writers.size;
   }
 
+  /** Nobody hears of this attempt any more, so it is to publish nothing more; its thread may live, and write. */
+  disconnected(writer: string, epoch: number): Promise<void> {
+    return this.#queue(async () => void this.#sealAttempt(writer, epoch));
+  }
+
   /** Whoever held this writer's memory is gone for certain, so nobody can write there any more. Implies its seal. */
   abandoned(writer: string, epoch: number): Promise<void> {
+    return this.#queue(async () => this.#abandoned(writer, epoch));
+  }
+
+  /** Gives back what attempts may have written to whose threads are gone. */
+  reclaimOf(isGone: (holder: string) => boolean): Promise<void> {
     return this.#queue(async () => {
-      this.#gone(writer, epoch);
-      const record = this.#writers.get(writer);
-      if (record?.log.descriptor.epoch !== epoch) return;
-      record.log.seal(epoch + 1);
-      record.abandon(this.arena);
+      const judged = new Map<string, boolean>();
+      const gone = ({ holder }: { readonly holder: string }): boolean => {
+        if (!judged.has(holder)) judged.set(holder, holder !== '' && isGone(holder));
+        return judged.get(holder) === true;
+      };
+      for (const [writer, { log, predecessors }] of this.#writers) {
+        for (const earlier of predecessors.filter((p) => !p.gone)) if (gone(earlier)) this.#gone(writer, earlier.epoch);
+        if (log.state === STATE_OPEN && gone(log)) this.#abandoned(writer, log.descriptor.epoch);
+      }
+      for (const held of [...this.#quarantined.values()]) if (gone(held)) this.#gone(held.writer, held.epoch);
     });
   }
 
@@ -184,6 +202,18 @@ export class LocalMaster implements ShuffleMaster {
       if ((attention & ATTENTION_FINISHED) !== 0) void this.#spiller?.finish(writer);
       for (const event of record.takeFlags()) this.#emit(event);
     }
+  }
+
+  #sealAttempt(writer: string, epoch: number): WriterRecord | undefined {
+    const record = this.#writers.get(writer);
+    if (record?.log.descriptor.epoch !== epoch) return undefined;
+    record.log.seal(epoch + 1);
+    return record;
+  }
+
+  #abandoned(writer: string, epoch: number): void {
+    this.#gone(writer, epoch);
+    this.#sealAttempt(writer, epoch)?.abandon(this.arena);
   }
 
   #gone(writer: string, epoch: number): void {
@@ -238,9 +268,9 @@ export class LocalMaster implements ShuffleMaster {
     await memory.remove(pointerRegion('writer', writer));
     log.markReleased();
     this.#wakeWriter(record);
-    for (const { number, epoch, gone } of [...record.predecessors, attemptOf(log)]) {
+    for (const { number, epoch, holder, gone } of [...record.predecessors, attemptOf(log)]) {
       record.freeSlots(this.arena, number, !gone);
-      if (!gone) this.#quarantined.set(number, { writer, epoch });
+      if (!gone) this.#quarantined.set(number, { writer, epoch, holder });
     }
     record.wakeReaders(this.#options.doorbell);
     await memory.remove(logRegion(log.number));
@@ -401,7 +431,7 @@ export class LocalMaster implements ShuffleMaster {
 function attemptOf(log: TaskLog): Predecessor {
   const neverOpened = log.changeState(STATE_REGISTERED, STATE_CLOSED);
   const { epoch } = log.descriptor;
-  return { number: log.number, epoch, gone: neverOpened || log.state === STATE_CLOSED };
+  return { number: log.number, epoch, holder: log.holder, gone: neverOpened || log.state === STATE_CLOSED };
 }
 
 function samePartitions(a: WriterDescriptor, b: WriterDescriptor): boolean {

@@ -14,7 +14,8 @@ import type { ShuffleEnvironment, ShuffleMaster } from './spi.js';
  * it is theirs alone: they choose service names with a prefix of their own, and any encoding.
  *
  * Processes die at any moment. What the service promises in `spi.ts` must hold when a worker does: its connection
- * closes, and the service cleans up after it. The daemon is the one process that a run does not outlive.
+ * closes, and the service cleans up after it. It may also close while the worker lives, and is only stopped. The daemon is the
+ * one process that a run does not outlive.
  *
  * Errors of the contract must be `MillraceError`s (of the running `millrace/base`): their code survives the connection.
  */

@@ -16,6 +16,8 @@ export interface ShuffleClientOptions {
   readonly clock: Clock;
   /** The service's own memory, where it can be shared; without it all buffers travel over the connection. */
   readonly memory?: SharedMemory;
+  /** The thread that maps it; this one, by default. */
+  readonly holder?: string;
   /** The same as the service's. */
   readonly settings?: Partial<ShuffleSettings>;
   readonly faults?: ShuffleFaults;

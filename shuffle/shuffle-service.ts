@@ -1,4 +1,12 @@
-import { type Clock, type Logger, MillraceError, type SharedMemory, type Timer } from '../base/index.js';
+import {
+  type Clock,
+  type Logger,
+  MillraceError,
+  type SharedMemory,
+  sleep,
+  type Timer,
+  threadIsGone,
+} from '../base/index.js';
 import type { RpcPeer } from '../base/rpc/index.js';
 import { Held } from './generated/millrace/shuffle.js';
 import { LocalEnvironment } from './local-environment.js';
@@ -21,6 +29,10 @@ export interface ShuffleServiceOptions {
   readonly faults?: ShuffleFaults;
   /** Where data goes that has no room in memory; closed with the service. Without it everything stays in memory. */
   readonly regions?: RegionStore;
+  /** The thread that serves, as `isGone` of a later service will be asked about it. This one, by default. */
+  readonly holder?: string;
+  /** Whether a thread that mapped it has run the last of its code; asks the operating system by default. */
+  readonly isGone?: (holder: string) => boolean;
 }
 
 export interface ShuffleServiceMetrics extends Readonly<ShuffleMetrics> {
@@ -105,14 +117,17 @@ export class ShuffleService {
     };
   }
 
-  /** Serves one client until its connection closes; what it held is then cleaned up after it. */
+  /**
+   * Serves one client until its connection closes. What it held is then sealed, and cleaned up after it once its thread is gone: a
+   * connection ends in other ways too (silence, a message that makes no sense), and a thread that is stopped writes when it wakes.
+   */
   attach(peer: RpcPeer): void {
     this.#sessions.add(peer);
     const refuse = (error: MillraceError) => this.#refuse(peer, error);
     this.#doorbells.connect(peer);
     this.#masterServer.serve(peer);
     const held = this.#serveHeld(peer, refuse);
-    const { memory, clock, settings = {}, faults = {} } = this.#options;
+    const { memory, clock, holder, settings = {}, faults = {} } = this.#options;
     const doorbell = this.#doorbells;
     const metrics = this.#wireMetrics;
     const { readSpilled } = this.#master;
@@ -128,6 +143,7 @@ export class ShuffleService {
       metrics,
       readSpilled,
       onWriter,
+      ...(holder === undefined ? {} : { holder }),
     });
     serveSpilled(peer, readSpilled);
     const wire = new WireSession(peer, environment, clock, refuse);
@@ -136,8 +152,9 @@ export class ShuffleService {
       await wire.close();
       await environment.close();
       for (const { writer, epoch } of held.values()) {
-        await this.#master.abandoned(writer, epoch).catch((e: unknown) => this.#failed('cleaning up a writer', e));
+        await this.#master.disconnected(writer, epoch).catch((e: unknown) => this.#failed('sealing a writer', e));
       }
+      if (held.size > 0) await this.#reclaim(GONE_AFTER_MS);
     });
   }
 
@@ -146,6 +163,16 @@ export class ShuffleService {
     this.#timer.cancel();
     for (const peer of this.#sessions) peer.close();
     await this.#master.close();
+  }
+
+  /** Gives back what threads that are gone may have written to. One outlives its connection by a moment, or for long. */
+  async #reclaim(afterMs: readonly number[]): Promise<void> {
+    const { clock, isGone = threadIsGone } = this.#options;
+    for (const ms of afterMs) {
+      if (ms > 0) await sleep(clock, ms);
+      if (this.#closed) return;
+      await this.#master.reclaimOf(isGone).catch((e: unknown) => this.#failed('cleaning up after a thread', e));
+    }
   }
 
   #serveHeld(
@@ -176,6 +203,7 @@ export class ShuffleService {
       await this.#master
         .tidy(clock.monotonicMs(), (writer) => this.#masterServer.isOwned(writer))
         .catch((e: unknown) => this.#failed('tidying up', e));
+      await this.#reclaim([0]);
       if (!this.#closed) this.#timer = this.#tidyLater();
     });
   }
@@ -185,3 +213,5 @@ export class ShuffleService {
     this.#options.logger.error({ error: error.toJSON() }, `${what} failed`);
   }
 }
+
+const GONE_AFTER_MS = [0, 10, 100];

@@ -1,4 +1,4 @@
-import type { SharedMemory, SharedRegion } from '../base/index.js';
+import { assert, type SharedMemory, type SharedRegion } from '../base/index.js';
 import { layoutUnknown } from './shuffle-errors.js';
 import type { BufferKind, PartitionDescriptor, WriterDescriptor } from './spi.js';
 import { EPOCH_MAX, epochOf, tailOf, tailWord } from './tail-word.js';
@@ -10,6 +10,7 @@ import { decodeWriterSpec, encodeWriterSpec } from './writer-spec.js';
  *     header 4096: magic | version | log number | partitions | subpartitions | ring records | spec length | index byte
  *                  | frames byte | frames bytes | cursors number | state | trim generation | number of the log it succeeds
  *                  byte 128: [epoch | tail], byte 136: frame ring, oldest byte; byte 144: position of that frame
+ *                  byte 160: which thread opened it for writing, as text that ends at the first 0
  *                  byte 256: writer specification (protocol.fbs)
  *     subpartitions, 64 bytes each: long first seq | long trim seq | long chain at first | next seq (two words, a hint)
  *         | long seq below which all is on disk too | long seq after END, once that is staged
@@ -94,6 +95,7 @@ export class TaskLog {
     region.words.set([0, VERSION, number], 0);
     region.words.set(old.region.words.subarray(3, 11), 3);
     region.words.set([STATE_REGISTERED, 0, old.number], 11);
+    region.bytes.fill(0, HOLDER_BYTE, SPEC_BYTE);
     const spec = encodeWriterSpec({ ...old.descriptor, epoch });
     region.bytes.set(spec, SPEC_BYTE);
     region.words[6] = spec.length;
@@ -161,6 +163,20 @@ export class TaskLog {
   /** Moves from one state to another; false when it was in a third. */
   changeState(from: number, to: number): boolean {
     return Atomics.compareExchange(this.#words, 11, from, to) === from;
+  }
+
+  /** The thread that may write here and in its slots once the log is open: see `ownThread`. '' when nobody said. */
+  get holder(): string {
+    const { bytes } = this.region;
+    const end = bytes.indexOf(0, HOLDER_BYTE);
+    return Buffer.from(bytes.slice(HOLDER_BYTE, Math.min(end, SPEC_BYTE))).toString();
+  }
+
+  /** By the thread itself, as soon as it has opened it. */
+  setHolder(thread: string): void {
+    const text = Buffer.from(thread);
+    assert(text.length < SPEC_BYTE - HOLDER_BYTE, `${text.length} bytes for the name of a thread`);
+    this.region.bytes.set(text, HOLDER_BYTE);
   }
 
   get trimGeneration(): number {
@@ -419,11 +435,12 @@ function runningSum(
 }
 
 const MAGIC = 0x4d524c47;
-const VERSION = 3;
+const VERSION = 4;
 /** Odd, with well-spread bits (Steele and Vigna, 2021). */
 const CHECK_FACTOR = 0x915f77f5;
 const CHECK_SEED = 0x6d696c6c;
 const TAIL_LONG = 16;
+const HOLDER_BYTE = 160;
 const SPEC_BYTE = 256;
 const SUB_BYTES = 64;
 const RECORD_BYTES = 64;

@@ -11,6 +11,8 @@ import { STATE_CLOSED, STATE_OPEN, type TaskLog } from './task-log.js';
 export interface Predecessor {
   readonly number: number;
   readonly epoch: number;
+  /** The thread that may still write: see `TaskLog.holder`. */
+  readonly holder: string;
   /** Known to be able to write nowhere any more. */
   readonly gone: boolean;
 }
