@@ -13,7 +13,7 @@ import { layoutUnknown } from './shuffle-errors.js';
  * takes the flag away, which fails when somebody gave the slot back. So FULL slots of the dead can be reused at once,
  * while open ones wait until the owner is known to be gone. When a writer is succeeded, its open slots are STRANDED: its
  * successor's log may refer to them, so even an owner who comes back and drops all he knew of can neither reuse nor
- * free them.
+ * free them; when he closes they are FULL.
  */
 export class Arena {
   readonly region: SharedRegion;
@@ -93,6 +93,11 @@ export class Arena {
   /** The owner promises not to write into the slot any more. */
   markFull(slot: number, owner: number): void {
     Atomics.compareExchange(this.region.words, OWNERS + slot, owner, owner | FULL);
+  }
+
+  /** The same promise for a slot that became STRANDED: whoever knows what lies in it may give it to others then. */
+  endStranded(slot: number, owner: number): void {
+    Atomics.compareExchange(this.region.words, OWNERS + slot, owner | STRANDED, owner | FULL);
   }
 
   /** Opens an own FULL slot for writing again; false when it was given back meanwhile. */

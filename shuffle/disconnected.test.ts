@@ -132,6 +132,31 @@ for (const fate of ['released', 'succeeded', 'left as it is'] as const) {
   });
 }
 
+for (const fate of ['released', 'succeeded', 'succeeded and released', 'left as it is'] as const) {
+  test(`a writer that was cut off, and ${fate}, gives back what it has when it closes, though nobody hears of it`, async (t) => {
+    const host = await openHost();
+    t.after(() => host.close());
+    const { client, cut } = await host.client('lives on');
+    const { client: others } = await host.client('others');
+    const writer = await openWriter(client, 'w', 1);
+    write(writer, 0, 3);
+    await client.master.list();
+    cut();
+    await until('it is sealed', () => isSealed(others, 'w'));
+    const successor = fate.startsWith('succeeded') ? await openWriter(others, 'w', 2) : undefined;
+    const isReleased = fate.endsWith('released');
+    if (isReleased) await others.master.release('w');
+    const { slots } = host.service.metrics;
+    assert.ok(host.service.metrics.freeSlots < slots);
+    await writer.close();
+    // What it published stays.
+    if (!isReleased) assert.equal(await readAll(others, 'w'), 3);
+    await successor?.close();
+    if (!isReleased) await others.master.trim('w.out', [3]);
+    await until('all memory comes back', () => host.service.metrics.freeSlots === slots);
+  });
+}
+
 test('what threads that are gone had opened comes back also when no connection told of their end', async (t) => {
   const first = await openHost();
   const { client } = await first.client('killed with the daemon');

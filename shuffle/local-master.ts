@@ -146,7 +146,7 @@ export class LocalMaster implements ShuffleMaster {
     return this.#queue(async () => this.#abandoned(writer, epoch));
   }
 
-  /** Gives back what attempts may have written to whose threads are gone. */
+  /** Gives back what attempts may have written to whose threads are gone, or who closed though nobody heard of it. */
   reclaimOf(isGone: (holder: string) => boolean): Promise<void> {
     return this.#queue(async () => {
       const judged = new Map<string, boolean>();
@@ -158,7 +158,10 @@ export class LocalMaster implements ShuffleMaster {
         for (const earlier of predecessors.filter((p) => !p.gone)) if (gone(earlier)) this.#gone(writer, earlier.epoch);
         if (log.state === STATE_OPEN && gone(log)) this.#abandoned(writer, log.descriptor.epoch);
       }
-      for (const held of [...this.#quarantined.values()]) if (gone(held)) this.#gone(held.writer, held.epoch);
+      for (const [number, held] of [...this.#quarantined]) {
+        if (gone(held)) this.#gone(held.writer, held.epoch);
+        else for (let slot = 0; slot < this.arena.slots; slot++) this.arena.giveFull(slot, number);
+      }
     });
   }
 

@@ -118,6 +118,7 @@ export class SlotPool {
       else this.#give(slot);
     }
     for (const slot of this.#recyclable) this.#give(slot);
+    for (let slot = 0; slot < this.#arena.slots; slot++) this.#arena.endStranded(slot, this.#owner);
     this.#recyclable.length = 0;
     this.#current = -1;
     this.#reserve = -1;
