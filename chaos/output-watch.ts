@@ -46,6 +46,14 @@ export class OutputWatch {
   }
 }
 
+/** What is wrong with all the lines that a sink has committed when the job has ended. */
+export function wholeOutputFault(output: SimulatedOutput, lines: readonly string[]): OutputFault | undefined {
+  const expected = [...output.expected].sort();
+  const found = lines.map((line) => output.takeStamps?.(line).line ?? line).sort();
+  if (found.length === expected.length && found.every((line, i) => line === expected[i])) return undefined;
+  return wrong(`${output.folder} has ${found.length} rows in the end, ${expected.length} are right`);
+}
+
 /** A stamp, and where it was met first. */
 interface Met {
   readonly stamp: string;

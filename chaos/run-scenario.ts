@@ -1,15 +1,16 @@
 import { assert, MillraceError, seededRandom, sleep } from '../base/index.js';
-import { type BlobStore, type BlobStoreFaults, CheckpointStore } from '../checkpoint/index.js';
+import { type BlobStoreFaults, CheckpointStore } from '../checkpoint/index.js';
 import { Cluster } from '../engine/cli/index.js';
 import { readJsonLines } from '../engine/connectors/index.js';
 import type { DaemonSettings } from '../engine/daemon/index.js';
 import { type JobGraph, planJob, taskName } from '../engine/graph/index.js';
 import type { WorkerSettings } from '../engine/runtime/index.js';
 import { type JobScheduler, SchedulerDriver } from '../engine/scheduler/index.js';
+import { auditRun } from './audit-run.js';
 import { scheduleFaults } from './cluster-faults.js';
 import { HeadWatch } from './head-watch.js';
 import { instrumentGraph } from './instrumented-graph.js';
-import { OutputWatch } from './output-watch.js';
+import { OutputWatch, wholeOutputFault } from './output-watch.js';
 import { type Mutant, PATIENT_MS, type Scenario } from './scenario.js';
 import { SchedulerWatch, WatchedScheduler } from './scheduler-watch.js';
 import { ShuffleWatch } from './shuffle-watch.js';
@@ -20,7 +21,7 @@ import type { SimContext } from './sim-process.js';
 import { simProcessControl } from './sim-process-control.js';
 import { simWorkerMain } from './sim-worker.js';
 import { SimWorld } from './sim-world.js';
-import type { SimulatedJob, SimulatedOutput } from './simulated-job.js';
+import type { SimulatedJob } from './simulated-job.js';
 import { simulatedJob } from './simulated-jobs.js';
 
 export interface ScenarioReport {
@@ -95,6 +96,8 @@ class ScenarioRun {
   #revision = 0;
   #ended: { readonly error: MillraceError | undefined } | undefined;
   #events = 0;
+  /** Of HEAD, as the last scheduler left it. */
+  #epoch = 0;
 
   constructor(scenario: Scenario, mutant: Mutant | undefined) {
     this.#scenario = scenario;
@@ -160,6 +163,7 @@ class ScenarioRun {
           `invariant 15: it is calm since ${calmMs} ms, and at ${deadlineMs} ms ${this.#stuck()}`,
         );
       this.#judge();
+      await this.#audit();
       return this.#report(undefined);
     } catch (thrown) {
       const error = MillraceError.from(thrown);
@@ -295,10 +299,14 @@ class ScenarioRun {
     await cluster.serve(driver);
     driver.start();
     const error = await driver.ended;
-    if (error === undefined) await this.#checkLeaks(context, store, blobs, scheduler.tasks);
+    if (error === undefined) await this.#checkLeaks(context, scheduler.tasks);
     await cluster.close();
-    for (const output of error === undefined ? this.#job.outputs : [])
-      this.#checkCommitted(output, await readJsonLines(disk, output.folder));
+    if (error === undefined) await this.#checkpoints.collectLast(store, clock);
+    this.#epoch = store.epoch;
+    for (const output of error === undefined ? this.#job.outputs : []) {
+      const fault = wholeOutputFault(output, await readJsonLines(disk, output.folder));
+      if (fault !== undefined) this.#world.clock.violate(fault.code, fault.message);
+    }
     this.#ended = { error };
   }
 
@@ -384,13 +392,8 @@ class ScenarioRun {
     if (output !== undefined) this.#world.clock.violate(output.code, output.message);
   }
 
-  /** When the job has ended, while the daemon still runs: nothing of it is left in memory, nothing unreferenced in the store. */
-  async #checkLeaks(
-    { memory, disk, clock }: SimContext,
-    store: CheckpointStore,
-    blobs: BlobStore,
-    attempts: JobScheduler['tasks'],
-  ): Promise<void> {
+  /** When the job has ended, while the daemon still runs: nothing of it is left in memory. */
+  async #checkLeaks({ memory, disk, clock }: SimContext, attempts: JobScheduler['tasks']): Promise<void> {
     // The last faults may still be to come, and what the end set in motion must come to rest.
     await sleep(clock, Math.max(0, this.#scenario.calmMs - clock.monotonicMs()) + REST_MS);
     const regions = (await memory.list()).filter((name) => !/^shuffle-(arena|doorbells)/.test(name));
@@ -411,22 +414,21 @@ class ScenarioRun {
           `the job has ended, not committed in ${folder} are ${pending.join(', ')}`,
         );
     }
-    const leaked = await this.#checkpoints.leaked(store, blobs);
-    if (leaked.length > 0)
-      this.#world.clock.violate(
-        'OBJECTS_LEAKED',
-        `after a collection there are objects that nothing refers to: ${leaked.join(', ')}`,
-      );
   }
 
-  #checkCommitted(output: SimulatedOutput, lines: readonly string[]): void {
-    const expected = [...output.expected].sort();
-    const found = lines.map((line) => output.takeStamps?.(line).line ?? line).sort();
-    if (found.length === expected.length && found.every((line, i) => line === expected[i])) return;
-    this.#world.clock.violate(
-      'OUTPUT_WRONG',
-      `invariant 10: ${found.length} rows were committed in ${output.folder}, ${expected.length} are right, ${this.#output.missing} are missing`,
-    );
+  /** When all processes have ended: what they left. */
+  async #audit(): Promise<void> {
+    const findings = await auditRun({
+      checkpoints: this.#checkpoints.stored(),
+      files: this.#world.host(HOST).disk.files,
+      graph: this.#graph,
+      epoch: this.#epoch,
+      outputs: this.#job.outputs,
+      elsewhere: this.#checkpoints.objects === undefined ? [HOST_STATE] : [HOST_STATE, RUN_FOLDER],
+      undisturbed: this.#scenario.faults.length === 0,
+    });
+    const [first] = findings;
+    if (first !== undefined) throw this.#wrong(first.code, findings.map(({ what }) => what).join('; '));
   }
 
   #judge(): void {

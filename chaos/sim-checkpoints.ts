@@ -1,13 +1,13 @@
+import { type Clock, sleep } from '../base/index.js';
 import {
   type BlobStore,
   type BlobStoreFaults,
   type CheckpointStore,
   DirectoryBlobStore,
   FaultyBlobStore,
-  type Manifest,
   openCheckpointPlace,
-  readPins,
 } from '../checkpoint/index.js';
+import { type StoredCheckpoints, storedInFolder } from './audit-checkpoints.js';
 import { folderHead, type HeadPlace } from './head-watch.js';
 import type { Scenario } from './scenario.js';
 import type { SimFileSystem } from './sim-file-system.js';
@@ -16,6 +16,8 @@ import type { SimContext } from './sim-process.js';
 import type { SimWorld } from './sim-world.js';
 
 const FOLDER = '/state/checkpoints';
+/** Longer than any request is late. */
+const REST_MS = 1000;
 
 /** Where the checkpoints of a run are: in a folder of its host, or in an object store beyond. */
 export class SimCheckpoints {
@@ -47,27 +49,18 @@ export class SimCheckpoints {
     return { blobs, faults: blobs.faults };
   }
 
-  /** Objects that nothing refers to after a collection, when the job has ended. */
-  async leaked(store: CheckpointStore, blobs: BlobStore): Promise<string[]> {
-    // What a merge puts whose job has ended meanwhile is left to the next leader.
-    if (this.objects !== undefined) await store.takeOver();
+  /** When the job has ended and nobody reads what is stored any more: after it there is only what HEAD refers to. */
+  async collectLast(store: CheckpointStore, clock: Clock): Promise<void> {
+    if (this.objects !== undefined) {
+      // What a merge puts whose job has ended meanwhile, perhaps late, is left to the next leader.
+      await sleep(clock, REST_MS);
+      await store.takeOver();
+    }
     await store.collect();
-    const [latest, ...older] = store.checkpointIds;
-    const manifests: Pick<Manifest, 'tasks'>[] =
-      latest === undefined || store.latest === undefined ? [] : [store.latest];
-    for (const id of older) manifests.push(await store.manifest(id));
-    // What a host still reads where it is stored; it lets go when it has all, or ends.
-    for (const { manifest } of await readPins(blobs)) manifests.push(manifest);
-    const refs = manifests.flatMap(({ tasks }) => tasks.flatMap(({ segments }) => segments));
-    const referenced = new Set(refs.map(({ object }) => object));
-    return this.#segments().filter((name) => !referenced.has(name));
   }
 
-  #segments(): string[] {
-    if (this.objects !== undefined) return this.objects.names('segments/');
-    const root = `${FOLDER}/objects/`;
-    const names = this.#files.paths(`${root}segments/`).map((path) => path.slice(root.length));
-    // Marks of the store itself are no objects.
-    return names.filter((name) => !name.includes('/.'));
+  /** All that is stored, for whoever audits it. */
+  stored(): StoredCheckpoints {
+    return this.objects ?? storedInFolder(this.#files, FOLDER);
   }
 }

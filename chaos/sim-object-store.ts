@@ -8,6 +8,7 @@ import {
   MemoryBlobStore,
   NO_BLOB_STORE_FAULTS,
 } from '../checkpoint/index.js';
+import type { StoredCheckpoints, StoredHead } from './audit-checkpoints.js';
 import type { HeadPlace } from './head-watch.js';
 import type { SimContext } from './sim-process.js';
 import type { SimWorld } from './sim-world.js';
@@ -20,7 +21,7 @@ const LATE_MS = 400;
  * get no answer and take effect later (`lateRate`), or before (`faults.lostResponseRate`). What HEAD refers to is there when HEAD
  * moves, and is not deleted while HEAD refers to it: whatever breaks that ends the run, at the moment it happens.
  */
-export class SimObjectStore implements HeadPlace {
+export class SimObjectStore implements HeadPlace, StoredCheckpoints {
   readonly faults: BlobStoreFaults;
   /** Changes with HEAD. */
   revision = 0;
@@ -48,6 +49,14 @@ export class SimObjectStore implements HeadPlace {
 
   names(prefix: string): string[] {
     return [...this.#names].filter((name) => name.startsWith(prefix)).sort();
+  }
+
+  heads(): readonly StoredHead[] {
+    return this.#head === undefined ? [] : [{ name: headName, bytes: this.#head, durable: true }];
+  }
+
+  bytesOf(name: string): Promise<Uint8Array> {
+    return this.#store.get(name);
   }
 
   /** As one thread reaches it. */
