@@ -29,7 +29,14 @@ export const FIRST_FAULTS = [
 export const TIERED_FAULTS = ['killState', 'killFolding', 'loseState'] as const;
 /** Of runs whose checkpoints are on no host. */
 export const REMOTE_FAULTS = ['longOutage', 'loseHost'] as const;
-export const CLUSTER_FAULTS = [...FIRST_FAULTS, 'reboot', ...TIERED_FAULTS, ...REMOTE_FAULTS] as const;
+export const CLUSTER_FAULTS = [
+  ...FIRST_FAULTS,
+  'reboot',
+  ...TIERED_FAULTS,
+  ...REMOTE_FAULTS,
+  'clockJump',
+  'bitRot',
+] as const;
 export type ClusterFaultKind = (typeof CLUSTER_FAULTS)[number];
 
 /** One thing done to a cluster. Who is hit is decided when it happens: `pick` counts through those who are there. */
@@ -83,6 +90,8 @@ export interface FaultTargets {
   interrupt(process: 'scheduler' | 'daemon'): void;
   /** Power lost and back; likewise. */
   reboot(): void;
+  /** Folders of files in formats with checksums, of what is elsewhere too. */
+  readonly copies: readonly string[];
   /** The host is gone, with all that is on its disk but the output; another takes its place. */
   loseHost(): void;
   /** What the host keeps of completed checkpoints is gone. */
@@ -122,6 +131,17 @@ function inflict(targets: FaultTargets, { fault, pick, forMs, amount }: ClusterF
       return targets.interrupt('daemon');
     case 'reboot':
       return targets.reboot();
+    case 'clockJump':
+      // Up to two days, forward or back.
+      world.host(targets.host).skewMs += (amount - 0.5) * 4 * 86_400_000;
+      return;
+    case 'bitRot': {
+      const { files } = world.host(targets.host).disk;
+      const path = one(targets.copies.flatMap((folder) => files.paths(`${folder}/`)));
+      if (path === undefined) return;
+      world.trace.record(world.clock.timeMs, targets.host, 'disk.rot', path);
+      return files.file(path).rot(Math.floor(amount * 2 ** 31));
+    }
     case 'loseHost':
       return targets.loseHost();
     case 'killState': {

@@ -143,6 +143,7 @@ class ScenarioRun {
         patient,
         interrupt: (name) => this.#interrupt(name),
         reboot: () => this.#reboot(),
+        copies: [HOST_STATE, `${RUN_FOLDER}/tier/cache`, `${RUN_FOLDER}/tier/pending`],
         loseHost: () => this.#loseHost(),
         loseState: () => this.#loseState(),
         noteFault: (fault) => void this.#visited.add(`${fault}/${this.#schedulers.at(-1)?.state ?? 'starting'}`),
@@ -188,7 +189,9 @@ class ScenarioRun {
   #startRun(): void {
     this.#interrupted = false;
     this.#ended = undefined;
-    this.#schedulers.push(new SchedulerWatch(this.#graph, this.#violate, this.#scenario.faults.length === 0));
+    const { faults } = this.#scenario;
+    const nature = { calm: faults.length === 0, rots: faults.some(({ fault }) => fault === 'bitRot') };
+    this.#schedulers.push(new SchedulerWatch(this.#graph, this.#violate, nature));
     const scheduler = this.#world.spawn('scheduler', HOST, async (context) => {
       try {
         await this.#schedulerMain(context);

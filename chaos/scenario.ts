@@ -155,7 +155,14 @@ export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenari
   const place = wishes.checkpoints ?? (isAny(wishes.faults, REMOTE_FAULTS) || isRemote ? 'objects' : 'folder');
   const remote = place === 'objects' ? drawnRemote : undefined;
   const manyKeys = apart.chance(0.5) ? 1 + apart.below(200) : 0;
-  const later = ['reboot', ...(tiered ? TIERED_FAULTS : []), ...(remote ? REMOTE_FAULTS : [])] as const;
+  const copied = tiered !== undefined || remote !== undefined;
+  const later = [
+    'reboot',
+    ...(tiered ? TIERED_FAULTS : []),
+    ...(remote ? REMOTE_FAULTS : []),
+    'clockJump',
+    ...(copied ? (['bitRot'] as const) : []),
+  ] as const;
   const faults = drawClusterFaults(faultRandom, {
     fromMs: START_MS,
     untilMs: calmMs,

@@ -42,12 +42,14 @@ export class SchedulerWatch {
   aborted = 0;
 
   readonly #calm: boolean;
+  readonly #rots: boolean;
 
-  /** `calm`: nothing is done to this run. */
-  constructor(graph: JobGraph, violate: (code: string, message: string) => void, calm: boolean) {
+  /** `calm`: nothing is done to this run; `rots`: copies on its disk may be damaged. */
+  constructor(graph: JobGraph, violate: (code: string, message: string) => void, { calm = false, rots = false }) {
     this.#graph = graph;
     this.#violate = violate;
     this.#calm = calm;
+    this.#rots = rots;
   }
 
   decided(event: SchedulerEvent, effects: readonly SchedulerEffect[], before: Attempts, after: Attempts): void {
@@ -91,10 +93,10 @@ export class SchedulerWatch {
     task: string,
     error: { readonly kind: string; readonly code: string; readonly message: string; readonly context?: object },
   ): void {
-    // Nothing here rots or is mistyped: corruption, and what only a bug can cause, is one.
+    // Where nothing rots or is mistyped, corruption is a bug as well as what only a bug can cause.
     // State that nobody waited for is one too: tasks wait for all they use.
     const isBug = error.code === 'STATE_AWAY' || (error.kind === 'internal' && error.code !== 'TASK_FAILED');
-    if (error.kind === 'corrupt' || isBug) {
+    if (isBug || (error.kind === 'corrupt' && !this.#rots)) {
       this.#violate(error.code, `${task} failed: ${error.message}`);
     }
     this.#failed.add(task);

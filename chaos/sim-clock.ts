@@ -109,8 +109,8 @@ export class SimClock {
   }
 
   /** The clock as one thread sees it. */
-  processClock(thread: SimThread, options: { readonly skewMs?: number } = {}): SimProcessClock {
-    return new SimProcessClock(this, thread, options.skewMs ?? 0);
+  processClock(thread: SimThread, wall: Wall = { skewMs: 0 }): SimProcessClock {
+    return new SimProcessClock(this, thread, wall);
   }
 
   /** Runs `fn` after every event, once its promises have settled, with the thread it belonged to. For invariants. */
@@ -298,21 +298,25 @@ function tieOf(thread: SimThread, timeMs: number): number {
   return (h ^ (h >>> 15)) >>> 0;
 }
 
+/** What the clock on a host's wall shows is off by this much; it may jump. */
+export interface Wall {
+  readonly skewMs: number;
+}
+
 /** One thread's view. Timers behave like Node's: less than 1 ms, or more than 2^31-1, is 1 ms. */
 export class SimProcessClock implements Clock {
-  /** Wall time is off by this much; may be changed while running (a clock that jumps). */
-  skewMs: number;
+  readonly #wall: Wall;
   readonly #clock: SimClock;
   readonly #thread: SimThread;
 
-  constructor(clock: SimClock, thread: SimThread, skewMs: number) {
+  constructor(clock: SimClock, thread: SimThread, wall: Wall) {
     this.#clock = clock;
     this.#thread = thread;
-    this.skewMs = skewMs;
+    this.#wall = wall;
   }
 
   now(): number {
-    return Math.floor(this.#clock.epochMs + this.#clock.timeMs + this.skewMs);
+    return Math.floor(this.#clock.epochMs + this.#clock.timeMs + this.#wall.skewMs);
   }
 
   monotonicMs(): number {

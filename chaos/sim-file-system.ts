@@ -28,6 +28,13 @@ export class SimFile {
     this.length = needed;
   }
 
+  /** One bit is not what was written any more. */
+  rot(bit: number): void {
+    if (this.length === 0) return;
+    const at = Math.floor(bit / 8) % this.length;
+    this.#bytes[at] = (this.#bytes[at] as number) ^ (1 << (bit % 8));
+  }
+
   truncate(length: number): void {
     this.length = Math.min(this.length, length);
     this.synced = Math.min(this.synced, length);

@@ -43,7 +43,8 @@ export interface SimHost {
   readonly name: string;
   readonly disk: SimHostDisk;
   readonly memory: SimHostMemory;
-  readonly skewMs: number;
+  /** Of the clock on its wall, for all processes. */
+  skewMs: number;
   /** Changes with every reboot, as /proc/sys/kernel/random/boot_id does. */
   bootId: string;
 }
@@ -227,7 +228,7 @@ export class SimProcess {
       host: this.host.name,
       process: this,
       thread,
-      clock: world.clock.processClock(thread, { skewMs: this.host.skewMs }),
+      clock: world.clock.processClock(thread, this.host),
       network: world.network.of(thread),
       disk: this.host.disk.of(thread),
       memory: this.host.memory.of(thread),

@@ -129,8 +129,8 @@ function objectsOf(daemon: RpcPeer): BlobReader {
 }
 
 /**
- * A store that keeps in memory what fits, over what this host has; undefined when that is not what the task starts from.
- * @throws MillraceError `SEGMENT_CORRUPT`, `STATE_INCOMPATIBLE`.
+ * A store that keeps in memory what fits, over what this host has; undefined when that is not what the task starts from, or is seen to
+ * be damaged. @throws MillraceError `STATE_INCOMPATIBLE`.
  */
 export async function openOnLocalState(
   operator: string,
@@ -162,6 +162,9 @@ export async function openOnLocalState(
     };
   } catch (thrown) {
     await local.close();
-    throw thrown;
+    // What this host has is a copy.
+    if (!hasCode(thrown, 'SEGMENT_CORRUPT') && !hasCode(thrown, 'BASE_DAMAGED')) throw thrown;
+    options.logger.warn({ operator, error: String(thrown) }, 'state on this host is damaged');
+    return undefined;
   }
 }
