@@ -333,6 +333,7 @@ class ScenarioRun {
             clock: world.clock,
             faults,
             arenaBytes: this.#scenario.guard ? ARENA_BYTES / 4 : ARENA_BYTES,
+            inlineBytesMax: this.#scenario.inlineBytesMax,
             bases: this.#bases,
             tiered: this.#scenario.tiered,
             objects: this.#checkpoints.objects,

@@ -64,6 +64,8 @@ export interface Scenario {
   readonly sourceBatchRows: number;
   readonly checkpointIntervalMs: number;
   readonly checkpointTimeoutMs: number;
+  /** Less than by default: state is stored as objects, not in HEAD. */
+  readonly inlineBytesMax?: number | undefined;
   /** How long each call to the checkpoint store takes, beside the disk under it. */
   readonly storeDelayMs: readonly [number, number];
   /** How long the scheduler waits for lost slots; below PATIENT_MS a silent worker's tasks go elsewhere before it is replaced. */
@@ -83,6 +85,7 @@ const FIXED_JOBS = ['flights', 'windows', 'chain', 'late', 'flights'] as const s
 const DRAWN_SHARE = 0.45;
 const NONCES_SHARE = 0.1;
 const JOB_SALT = 0x6a6f6221;
+const INLINE_SALT = 0x696e6c69;
 
 /** Longer than it takes to find out that a worker is silent, and to replace it. */
 export const PATIENT_MS = 8000;
@@ -186,6 +189,7 @@ export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenari
     shuffle: wishes.shuffle ?? drawnShuffle,
     ...(tiered && { tiered }),
     ...(remote && { remote }),
+    ...inlined(seededRandom(seed ^ INLINE_SALT)),
     sourceBatchRows: 1 + random.below(60),
     checkpointIntervalMs: 30 + random.below(400),
     checkpointTimeoutMs: 500 + random.below(3000),
@@ -197,6 +201,10 @@ export function drawScenario(seed: number, wishes: ScenarioWishes = {}): Scenari
     calmMs: calmAtMs,
     deadlineMs: calmAtMs + CALM_BUDGET_MS,
   };
+}
+
+function inlined(random: Random): Pick<Scenario, 'inlineBytesMax'> {
+  return random.chance(0.5) ? {} : { inlineBytesMax: pick(random, [0, 0, 500, 4000]) };
 }
 
 function otherJob(drawn: number): JobKind | undefined {

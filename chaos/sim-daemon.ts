@@ -14,6 +14,7 @@ export interface SimDaemonParts {
   readonly clock: SimClock;
   readonly faults: ShuffleFaults;
   readonly arenaBytes: number;
+  readonly inlineBytesMax: number | undefined;
   readonly bases: SimHostBases;
   readonly tiered: TieredState | undefined;
   /** Where checkpoints are that are on no host. */
@@ -27,7 +28,7 @@ export async function simDaemonMain(
   context: SimContext,
   given: DaemonSettings,
   onStop: (stop: () => void) => void,
-  { clock: sim, faults, arenaBytes, bases, tiered, objects, noBootId = false }: SimDaemonParts,
+  { clock: sim, faults, arenaBytes, inlineBytesMax, bases, tiered, objects, noBootId = false }: SimDaemonParts,
 ): Promise<void> {
   const { clock, network, memory, disk, random, logger, process } = context;
   const { stateFolder: root, checkpoints, logLevel } = given;
@@ -44,7 +45,7 @@ export async function simDaemonMain(
           logger,
         );
   const shuffle = builtInShuffle({ memory, faults, ...simThreads(context) });
-  const settings = { ...given, arenaBytes };
+  const settings = { ...given, arenaBytes, ...(inlineBytesMax === undefined ? {} : { inlineBytesMax }) };
   const remote = objects?.of(context);
   try {
     const daemon = await Daemon.open({ settings, clock, network, shuffle, disk, random, logger, state, remote });

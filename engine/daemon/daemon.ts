@@ -60,6 +60,8 @@ export interface DaemonSettings {
   /** The front door (health, metrics, state, WebSocket data); undefined for none. */
   readonly http: { readonly host: string; readonly port: number } | undefined;
   readonly arenaBytes?: number;
+  /** State of a host's tasks of so many bytes stands in HEAD itself; the checkpoint store's own limit by default. */
+  readonly inlineBytesMax?: number;
   /** One on each disk for buffers that have no room in memory, or are kept; none: everything stays in memory. */
   readonly spillFolders?: readonly string[];
   /** On all of them together. */
@@ -135,7 +137,12 @@ export class Daemon {
       { probe: false, tierFolder: settings.tierFolder },
     );
     const blobs = checkpoints.store;
-    const home = new SegmentHome({ store: blobs, random, host: settings.host });
+    const home = new SegmentHome({
+      store: blobs,
+      random,
+      host: settings.host,
+      ...(settings.inlineBytesMax === undefined ? {} : { inlineBytesMax: settings.inlineBytesMax }),
+    });
     const shuffleSettings = {
       ...SHUFFLE_DEFAULTS,
       ...SHUFFLE_SETTINGS,
