@@ -5,6 +5,8 @@ export interface Hunt {
   readonly wishes: AnyScenarioWishes;
   /** It is caught within so many seeds, or the simulator is at fault. */
   readonly seedsMax: number;
+  /** Takes longer than a test may: only benchmarks hunt it. */
+  readonly isRare?: boolean;
   /** What may be seen of it; anything else was found by accident. */
   readonly codes: readonly string[];
 }
@@ -35,6 +37,7 @@ export const HUNTS: Readonly<Record<Mutant, Hunt>> = {
   noBootId: {
     wishes: { scenario: 'flights', faults: ['killFolding'] },
     seedsMax: 250,
+    isRare: true,
     codes: ['OUTPUT_WRONG', 'JOB_FAILED', 'NOT_LIVE'],
   },
   retainedPushesBack: { wishes: {}, seedsMax: 40, codes: ['NOT_LIVE', 'JOB_FAILED'] },
