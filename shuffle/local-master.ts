@@ -346,7 +346,6 @@ export class LocalMaster implements ShuffleMaster {
       if (!name.startsWith(LOG_PREFIX)) continue;
       const log = await TaskLog.open(memory, Number(name.slice(LOG_PREFIX.length)), 'write');
       const { descriptor } = log;
-      const cursors = await Cursors.open(memory, log.cursorsNumber);
       const pointers: LogPointer[] = [];
       for (const { partition } of descriptor.partitions) {
         const pointer = await openPointer(memory, 'partition', partition, 'write');
@@ -354,6 +353,8 @@ export class LocalMaster implements ShuffleMaster {
       }
       const own = await openPointer(memory, 'writer', descriptor.writer, 'write');
       if (own?.logNumber !== log.number || pointers.length !== descriptor.partitions.length) continue;
+      // A log to which nothing points may have none: its master died while it was laid out.
+      const cursors = await Cursors.open(memory, log.cursorsNumber);
       this.#adopt(new WriterRecord(log, cursors, [...pointers, own], []));
       this.#highestEpochs.set(descriptor.writer, log.epoch);
     }
