@@ -352,8 +352,13 @@ export class LocalMaster implements ShuffleMaster {
         if (pointer !== undefined) pointers.push(pointer);
       }
       const own = await openPointer(memory, 'writer', descriptor.writer, 'write');
-      if (own?.logNumber !== log.number || pointers.length !== descriptor.partitions.length) continue;
-      // A log to which nothing points may have none: its master died while it was laid out.
+      if (own?.logNumber !== log.number || pointers.length !== descriptor.partitions.length) {
+        // Nothing points to it: its master died while it laid it out, or before it removed what a successor had replaced.
+        if (own?.logNumber !== log.number) await memory.remove(logRegion(log.number));
+        memory.retire(log.region);
+        continue;
+      }
+      // A log to which nothing points may have none.
       const cursors = await Cursors.open(memory, log.cursorsNumber);
       this.#adopt(new WriterRecord(log, cursors, [...pointers, own], []));
       this.#highestEpochs.set(descriptor.writer, log.epoch);
