@@ -117,6 +117,7 @@ describe('millrace run: what is wrong is said in one line', () => {
       [['run', 'a.ts', '--slots', '0'], /--slots <n>.*'0'.*1 to 64/],
       [['run', 'a.ts', '--param', 'rows'], /--param <name=value>.*'rows'.*name=value/],
       [['run', 'a.ts', '--checkpoint-interval-ms', '1'], /--checkpoint-interval-ms <n>.*'1'/],
+      [['run', 'a.ts', '--state-memory-bytes', '70000'], /--state-memory-bytes: only with --state-store tiered/],
       [['daemon', '--port', '70000'], /--port <n>.*'70000'.*0 to 65535/],
       [['daemon', '--listen', 'tcp:5'], /--listen <address>.*'tcp:5'.*unix:\/path/],
       [['daemon', '--shuffle', 'memory'], /--shuffle <kind>.*'memory'.*mapped, wire/],

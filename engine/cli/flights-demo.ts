@@ -7,7 +7,7 @@ import { compareLines, expectedFlights } from '../examples/index.js';
 import { frontDoor, sayFrontDoor } from './front-door.js';
 import { JobRun } from './job-run.js';
 import { openProgress, type Progress } from './progress.js';
-import { type ClusterFlags, checkpointPlace } from './run-options.js';
+import { type ClusterFlags, checkpointPlace, stateMemory } from './run-options.js';
 
 /** What `npm start -- --json` prints. */
 export interface FlightsResult {
@@ -68,7 +68,7 @@ export class FlightsDemo {
       slots: flags.slots,
       shuffle: flags.shuffle,
       stateStore: flags.stateStore,
-      stateMemoryBytes: flags.stateMemoryBytes,
+      stateMemoryBytes: stateMemory(flags),
       stateDir: flags.stateDir === undefined ? undefined : resolve(flags.stateDir),
       checkpointPlace: checkpointPlace(flags),
       // Its output is in a temporary folder, so there is nothing to go on with.

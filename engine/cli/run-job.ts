@@ -5,7 +5,7 @@ import { frontDoor, sayFrontDoor } from './front-door.js';
 import { onInterrupt } from './interrupt.js';
 import { JobRun } from './job-run.js';
 import { openProgress, type Progress } from './progress.js';
-import { type ClusterFlags, checkpointPlace } from './run-options.js';
+import { type ClusterFlags, checkpointPlace, stateMemory } from './run-options.js';
 
 /** Options of `millrace run`, as commander gives them. */
 export interface RunFlags extends ClusterFlags {
@@ -79,8 +79,7 @@ class JobCommand {
   }
 
   #start(): Promise<JobRun> {
-    const { param, workers, slots, shuffle, stateStore, stateMemoryBytes, checkpointIntervalMs, shmDir, logLevel } =
-      this.#flags;
+    const { param, workers, slots, shuffle, stateStore, checkpointIntervalMs, shmDir, logLevel } = this.#flags;
     return JobRun.start({
       jobFile: this.#file,
       params: param,
@@ -88,7 +87,7 @@ class JobCommand {
       slots,
       shuffle,
       stateStore,
-      stateMemoryBytes,
+      stateMemoryBytes: stateMemory(this.#flags),
       stateDir: this.#stateDir,
       checkpointPlace: checkpointPlace(this.#flags),
       fallback: this.#flags.fallback === true,

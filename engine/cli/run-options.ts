@@ -86,6 +86,13 @@ export function checkpointPlace(flags: ClusterFlags): Partial<CheckpointLocation
   return { url: checkpointStore, s3Endpoint, s3Region, keyFile: checkpointKeyFile };
 }
 
+/** @throws MillraceError `OPTION` (invalid): the other stores have no such budget. */
+export function stateMemory({ stateStore, stateMemoryBytes }: ClusterFlags): number | undefined {
+  if (stateMemoryBytes !== undefined && stateStore !== 'tiered')
+    throw new MillraceError('invalid', 'OPTION', '--state-memory-bytes: only with --state-store tiered');
+  return stateMemoryBytes;
+}
+
 export function addParamOption(command: Command): Command {
   return command.option('--param <name=value>', "sets one of the job's parameters; may be repeated", parameter, {});
 }

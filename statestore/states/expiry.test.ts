@@ -1,4 +1,4 @@
-import { deepEqual, equal, ok } from 'node:assert/strict';
+import { deepEqual, equal, ok, throws } from 'node:assert/strict';
 import { it } from 'node:test';
 import { encodeKeyValues } from '../../base/columnar/index.js';
 import type { LaneAggregate } from './aggregates-state.js';
@@ -218,4 +218,16 @@ it('a state without TTL carries no stamp, one with it eight bytes an entry', () 
   };
   // The record of when TTL was switched on, 16 bytes for each of five states, and the one stamp.
   equal(bytes({ ms: 5 }) - bytes(), 5 * 16 + 8);
+});
+
+it('settings that are misspelt or senseless are refused by name', () => {
+  const open = (ttl: object) => () =>
+    new KeyedStates({ store: new StoreAtOnce({ first: 0, last: 127 }), key: ['utf8'], now: () => 1 }).open({
+      seen: valueState('int64', { ttl: ttl as { ms: number } }),
+    });
+  throws(open({ ms: 0 }), { code: 'STATE_TTL', message: /"seen": ttl\.ms is 0/ });
+  throws(open({ ms: Number.NaN }), { code: 'STATE_TTL' });
+  throws(open({}), { code: 'STATE_TTL', message: /ttl\.ms is undefined/ });
+  throws(open({ ms: 1, refresh: 'reads' }), { code: 'STATE_TTL', message: /ttl\.refresh is "reads"/ });
+  throws(open({ ms: 1, update: 'read' }), { code: 'STATE_TTL', message: /ttl\.update is no setting/ });
 });

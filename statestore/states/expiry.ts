@@ -1,4 +1,4 @@
-import { assert } from '../../base/index.js';
+import { MillraceError } from '../../base/index.js';
 import type { StateStore } from '../spi.js';
 
 /** When entries of a state expire. Frozen plain data. */
@@ -7,6 +7,17 @@ export interface TtlSettings {
   readonly ms: number;
   /** What an entry's life is counted from: its last write (default), or also its last read. */
   readonly refresh?: 'write' | 'read';
+}
+
+/** @throws MillraceError `STATE_TTL` (invalid) naming the setting: one that is misspelt would let entries live too long, or not long enough. */
+function checkTtl(state: string, { ms, refresh = 'write', ...unknown }: TtlSettings): void {
+  const wrong = (what: string) =>
+    new MillraceError('invalid', 'STATE_TTL', `state ${JSON.stringify(state)}: ttl.${what}`);
+  if (!(Number.isFinite(ms) && ms > 0)) throw wrong(`ms is ${ms}; it is a time in ms, above 0`);
+  if (refresh !== 'write' && refresh !== 'read')
+    throw wrong(`refresh is ${JSON.stringify(refresh)}, not write or read`);
+  const [name] = Object.keys(unknown);
+  if (name !== undefined) throw wrong(`${name} is no setting; there are ms and refresh`);
 }
 
 /**
@@ -29,7 +40,7 @@ export class Expiry {
 
   /** `now` never goes back, is above 0, and is asked only within a step. */
   constructor(store: StateStore, state: string, ttl: TtlSettings | undefined, now: () => number) {
-    assert(ttl === undefined || ttl.ms > 0, `state ${state}: a time to live of ${ttl?.ms} ms`);
+    if (ttl !== undefined) checkTtl(state, ttl);
     this.#ttlMs = ttl?.ms ?? 0;
     this.refreshesOnRead = ttl?.refresh === 'read';
     this.#now = now;
