@@ -64,7 +64,7 @@ export async function muchLargerThanMemory(context: SuiteContext): Promise<void>
   const host = await CountersOnHost.filled(root, keys, context.progress);
   const goal: Goal = { of: 'value', reach: 100_000, aim: 300_000 };
   const { value, task } = await rmw(context, host, { keys, times: 10, random: seededRandom(3) });
-  await measure(context, { name: 'state.cold.uniform.100m', unit: 'ops/s', goal }, value);
+  await measure(context, { name: 'state-large.cold.uniform', unit: 'ops/s', goal }, value);
   await task.close();
   await host.close();
   await rm(root, { recursive: true });
