@@ -39,6 +39,7 @@ export class SimHostBases {
     return {
       openWritable: (path) => this.#open(thread, path, async () => this.#writable(thread, path)),
       openReader: (path) => this.#open(thread, path, async () => this.#reader(await this.#stores.openReader(path))),
+      fileBytes: () => this.#stores.fileBytes(),
       destroy: (path) => this.#call(thread, { label: 'base.destroy', path, sync: false, whole: () => this.lose(path) }),
     };
   }

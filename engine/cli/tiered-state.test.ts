@@ -1,5 +1,5 @@
 import { deepEqual, equal, match, ok } from 'node:assert/strict';
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { nodeDisk, systemClock, systemRandom } from '../../base/index.js';
@@ -20,6 +20,20 @@ const TIERED = ['--state-store', 'tiered', '--state-memory-bytes', '65536', '--c
 /** What tasks say that start from a completed checkpoint as their host has it. */
 const ON_LOCAL_STATE = /"checkpoint":(?!0,)\d+,"segments":[1-9]\d*,"isLocal":true,"msg":"on state of this host"/;
 const ON_STORED_STATE = /"checkpoint":(?!0,)\d+,"segments":[1-9]\d*,"isLocal":false,"msg":"on state of this host"/;
+
+/** Flips a bit in the middle of every segment that a host has. @returns how many there are. */
+function flipped(hostState: string): number {
+  const files = readdirSync(hostState, { recursive: true, encoding: 'utf8' }).filter((name) =>
+    /segments.[0-9a-f]+$/.test(name),
+  );
+  for (const name of files) {
+    const bytes = readFileSync(join(hostState, name));
+    const middle = bytes.length >> 1;
+    bytes[middle] = (bytes[middle] as number) ^ 4;
+    writeFileSync(join(hostState, name), bytes);
+  }
+  return files.length;
+}
 
 describe('state that is larger than memory', () => {
   const place = new TestPlace();
@@ -44,7 +58,8 @@ describe('state that is larger than memory', () => {
     const start = (store: readonly string[]) =>
       place.run(job, '--workers', '1', '--state-dir', stateDir, ...store, '--log-level', 'debug', ...params);
     const inMemory = ['--checkpoint-interval-ms', '200'];
-    for (const [i, store] of [TIERED, TIERED, inMemory].entries()) {
+    for (const [i, store] of [TIERED, TIERED, TIERED, inMemory].entries()) {
+      const damaged = i === 2 ? flipped(join(stateDir, 'host-state')) : 0;
       const run = start(store);
       let completed = 0;
       await until(
@@ -56,8 +71,10 @@ describe('state that is larger than memory', () => {
         () => run.stderr.slice(-2000),
       );
       ok(run.running, run.stderr.slice(-2000));
-      // The first one starts from nothing, the third one reads checkpoints.
+      // The first one starts from nothing, the last one reads checkpoints.
       if (i === 1) match(run.stderr, ON_LOCAL_STATE);
+      // What a host has is a copy: it is fetched anew.
+      if (i === 2) match(run.stderr, /the checksum of the block at/, `${damaged} files`);
       run.signal('SIGINT');
       equal(await run.ended, 130, run.stderr.slice(-2000));
       ok(existsSync(join(stateDir, 'host-state', 'v1', 'base')));

@@ -53,6 +53,10 @@ export function serveSegments(peer: RpcPeer, options: SegmentServiceOptions): vo
     const { operator, heat } = decodeDescribe(body);
     return encodeDescription(await state?.describe(operator, heat));
   });
+  peer.serve(SERVICE.distrustState, async (body) => {
+    await state?.distrust(Buffer.from(body).toString('utf8'));
+    return undefined;
+  });
   peer.serve(SERVICE.readObject, (body) => {
     const { object, range } = decodeRead(body);
     return store.get(object, range);

@@ -61,6 +61,8 @@ export async function openStateCalls(
         return state.describe(call.operator, call.heat);
       case 'restore':
         return state.restore(call.operator, call.range, call.segments);
+      case 'distrust':
+        return state.distrust(call.operator);
       case 'checkReaders':
         return state.checkReaders();
       case 'idle':

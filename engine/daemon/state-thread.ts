@@ -29,6 +29,7 @@ export type StateCall =
       readonly range: KeyGroups;
       readonly segments: readonly string[];
     }
+  | { readonly kind: 'distrust'; readonly operator: string }
   | { readonly kind: 'checkReaders' | 'idle' | 'close' };
 
 export type StateReply =
@@ -43,6 +44,8 @@ export interface HostStateEnd {
   aborted(checkpoint: number): void;
   describe(operator: string, heat: readonly KeyGroupHeat[]): Promise<ViewDescription | undefined>;
   restore(operator: string, range: KeyGroups, segments: readonly string[]): Promise<LocalRestore | undefined>;
+  /** See `HostState.distrust`. */
+  distrust(operator: string): Promise<void>;
   /** After the death of a process that may have had views open. @returns how many there were. */
   checkReaders(): Promise<number>;
   close(): Promise<void>;
@@ -100,6 +103,10 @@ export class StateThread implements HostStateEnd {
 
   restore(operator: string, range: KeyGroups, segments: readonly string[]): Promise<LocalRestore | undefined> {
     return this.#ask({ kind: 'restore', operator, range, segments }) as Promise<LocalRestore | undefined>;
+  }
+
+  async distrust(operator: string): Promise<void> {
+    await this.#ask({ kind: 'distrust', operator });
   }
 
   async checkReaders(): Promise<number> {

@@ -108,6 +108,15 @@ export class LocalState {
     }
   }
 
+  async distrust(): Promise<void> {
+    const { daemon, logger } = this.#options;
+    try {
+      await daemon.request(SERVICE.distrustState, Buffer.from(this.#operator, 'utf8'));
+    } catch (error) {
+      logger.info({ operator: this.#operator, error: String(error) }, 'nobody to tell that state is damaged');
+    }
+  }
+
   close(): Promise<void> {
     this.#isClosed = true;
     return this.view.close();
@@ -158,13 +167,20 @@ export async function openOnLocalState(
         // One index at each checkpoint: what is read most is the newest, and it comes first.
         local.view.warm();
       },
+      distrust: () => local.distrust(),
       close: () => local.close(),
     };
   } catch (thrown) {
     await local.close();
     // What this host has is a copy.
-    if (!hasCode(thrown, 'SEGMENT_CORRUPT') && !hasCode(thrown, 'BASE_DAMAGED')) throw thrown;
+    if (!isDamage(thrown)) throw thrown;
     options.logger.warn({ operator, error: String(thrown) }, 'state on this host is damaged');
+    await local.distrust();
     return undefined;
   }
+}
+
+/** Whether an error says that stored state is not what was written. */
+export function isDamage(thrown: unknown): boolean {
+  return hasCode(thrown, 'SEGMENT_CORRUPT') || hasCode(thrown, 'BASE_DAMAGED');
 }

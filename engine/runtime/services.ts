@@ -9,9 +9,11 @@ export const SERVICE = {
   taskCommand: 'task.command',
   hold: 'segments.hold',
   fetch: 'segments.fetch',
-  /** All four: `local-state-codec.ts`. What is read is of the checkpoint store; the body of `forgetObject` is the name of one. */
+  /** `local-state-codec.ts`. What is read is of the checkpoint store; the body of `forgetObject` is the name of one. */
   describeState: 'state.describe',
   restoreState: 'state.restore',
+  /** The body is an operator's name. */
+  distrustState: 'state.distrust',
   readObject: 'state.readObject',
   forgetObject: 'state.forgetObject',
   persist: 'segments.persist',

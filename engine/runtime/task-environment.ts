@@ -37,6 +37,8 @@ export interface OpenedState {
   readonly cold: ColdState;
   /** After the store was told. Never rejects. */
   completed(checkpoint: number): Promise<void>;
+  /** What this host has was found damaged: nobody is to start from it again. Never rejects. */
+  distrust(): Promise<void>;
   close(): Promise<void>;
 }
 

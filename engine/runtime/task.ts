@@ -11,6 +11,7 @@ import {
   SOURCE_BATCH,
   TIMERS_CONTINUED,
 } from './determinants.js';
+import { isDamage } from './local-state.js';
 import { MAX_WATERMARK } from './operator-chain.js';
 import type { SourceInput } from './source-input.js';
 import type { TaskCounters, TaskEnvironment } from './task-environment.js';
@@ -89,6 +90,8 @@ export class Task {
         // A replaced attempt notices that its log is sealed, or its producer's gone, before it is told to stop: that is no news.
         const level = error.kind === 'fenced' || error.code === 'PARTITION_LOST' ? 'info' : 'warn';
         this.#environment.logger[level]({ task, attempt, code: error.code, stack: error.stack }, 'task failed');
+        // Otherwise the next attempt would meet the same.
+        if (isDamage(error)) await this.#parts?.local?.distrust();
         this.#report({ kind: 'failed', error: JSON.stringify(error) });
       }
     } finally {

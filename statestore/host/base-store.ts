@@ -70,6 +70,8 @@ export interface BaseStores {
   openWritable(path: string): Promise<WritableBaseStore>;
   /** @throws MillraceError `BASE_UNAVAILABLE` when there is none. */
   openReader(path: string): Promise<BaseStore>;
+  /** Length of its file, 0 when there is none: a file that is shorter than it was must not be opened. */
+  fileBytes(path: string): Promise<number>;
   /** Removes it; a missing one is no error. Nobody may have it open for writing. */
   destroy(path: string): Promise<void>;
 }

@@ -2,11 +2,13 @@ import type { KeyGroups } from '../../checkpoint/index.js';
 import { hasCode } from '../../checkpoint/index.js';
 import { type BaseRecord, withRange, writeBaseRecord } from './base-record.js';
 import type { BaseStores, WritableBaseStore } from './base-store.js';
+import { checkedBase } from './checked-base.js';
 import { readRecord } from './fold.js';
 import type { FolderFiles } from './folder-files.js';
 import { basePath } from './overlay-files.js';
 
-const CLEAN = 'clean';
+/** Followed by the length of the base's file. */
+const CLEAN = 'clean ';
 
 /**
  * The base of a state folder, with a mark of whether a power cut would harm it: its file is not synced at every commit, and
@@ -17,13 +19,19 @@ export class FolderBase {
   readonly store: WritableBaseStore;
   #record: BaseRecord;
   readonly #files: FolderFiles;
+  readonly #bases: BaseStores;
   readonly #bootId: string;
   #isClean: boolean;
   /** Changes one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
-  private constructor(store: WritableBaseStore, files: FolderFiles, bootId: string, isClean: boolean) {
+  private constructor(
+    store: WritableBaseStore,
+    { bases, files, bootId }: { readonly bases: BaseStores; readonly files: FolderFiles; readonly bootId: string },
+    isClean: boolean,
+  ) {
     this.store = store;
+    this.#bases = bases;
     this.#files = files;
     this.#bootId = bootId;
     this.#isClean = isClean;
@@ -33,11 +41,15 @@ export class FolderBase {
   /** Undefined when there is none, or it cannot be trusted. @throws MillraceError `BASE_UNAVAILABLE`; `Disk` errors. */
   static async open(bases: BaseStores, files: FolderFiles, bootId: string): Promise<FolderBase | undefined> {
     const mark = await files.readMark();
-    if (mark !== CLEAN && mark !== bootId) return undefined;
+    const isClean = mark?.startsWith(CLEAN) === true;
+    if (!isClean && mark !== bootId) return undefined;
+    const path = basePath(files.root);
+    // One that was cut short would take the process with it: pages that are mapped and not there.
+    if (isClean && (await bases.fileBytes(path)) < Number(mark.slice(CLEAN.length))) return undefined;
     try {
-      const store = await bases.openWritable(basePath(files.root));
+      const store = await openChecked(bases, path);
       try {
-        return new FolderBase(store, files, bootId, mark === CLEAN);
+        return new FolderBase(store, { bases, files, bootId }, isClean);
       } catch (thrown) {
         await store.close();
         throw thrown;
@@ -51,10 +63,11 @@ export class FolderBase {
   /** A new one in place of what there is. */
   static async create(bases: BaseStores, files: FolderFiles, bootId: string): Promise<FolderBase> {
     await bases.destroy(basePath(files.root));
-    const store = await bases.openWritable(basePath(files.root));
+    const store = await openChecked(bases, basePath(files.root));
     await store.sync();
-    await files.writeMark(CLEAN);
-    return new FolderBase(store, files, bootId, true);
+    const base = new FolderBase(store, { bases, files, bootId }, true);
+    await base.#markClean();
+    return base;
   }
 
   /** As it was written last. */
@@ -93,7 +106,7 @@ export class FolderBase {
     return this.#alone(async () => {
       if (this.#isClean) return;
       await this.store.sync();
-      await this.#files.writeMark(CLEAN);
+      await this.#markClean();
       this.#isClean = true;
     });
   }
@@ -103,9 +116,17 @@ export class FolderBase {
     await this.store.close();
   }
 
+  async #markClean(): Promise<void> {
+    await this.#files.writeMark(`${CLEAN}${await this.#bases.fileBytes(basePath(this.#files.root))}`);
+  }
+
   #alone(run: () => Promise<void>): Promise<void> {
     const done = this.#last.then(run, run);
     this.#last = done.catch(() => {});
     return done;
   }
+}
+
+async function openChecked(bases: BaseStores, path: string): Promise<WritableBaseStore> {
+  return checkedBase(path, await bases.openWritable(path));
 }

@@ -164,6 +164,20 @@ export class HostState {
     }).then(() => found);
   }
 
+  /**
+   * A reader found what this host has of an operator's state damaged, or missing: all of it is thrown away, and fetched anew. Those who
+   * read it go on, until they are told of what takes its place.
+   */
+  distrust(operator: string): Promise<void> {
+    return this.#inTurn(operator, async () => {
+      const folder = this.#folders.get(operator);
+      this.#folders.delete(operator);
+      await folder?.close();
+      await this.#folder(operator, { anew: true });
+      this.#work();
+    });
+  }
+
   /** After the death of a process that may have had views open: otherwise it pins every page that is replaced. */
   checkReaders(): Promise<number> {
     let dead = 0;
@@ -202,7 +216,7 @@ export class HostState {
     for (const folder of folders) await folder.close();
   }
 
-  async #folder(operator: string): Promise<StateFolder> {
+  async #folder(operator: string, { anew = false } = {}): Promise<StateFolder> {
     const known = this.#folders.get(operator);
     if (known !== undefined) return known;
     const { root, keyGroups, readHead } = this.#options;
@@ -213,6 +227,7 @@ export class HostState {
       root: `${root}/${operator}`,
       history: { latest, kept },
       parts: own,
+      anew,
     });
     if (latest === undefined) await folder.startEmpty(this.#all);
     this.#options.logger.debug(

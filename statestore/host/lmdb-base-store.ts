@@ -1,4 +1,4 @@
-import { open as openFile, rm } from 'node:fs/promises';
+import { open as openFile, rm, stat } from 'node:fs/promises';
 import { MillraceError } from '../../base/index.js';
 import type {
   BaseScan,
@@ -71,6 +71,12 @@ export function lmdbBaseStores(settings: Partial<LmdbSettings> = {}): BaseStores
   return {
     openWritable: async (path) => new LmdbBaseStore(path, await open(path, false)),
     openReader: async (path) => new LmdbBaseStore(path, await open(path, true)),
+    async fileBytes(path) {
+      const found = await stat(path).catch((thrown: NodeJS.ErrnoException) => {
+        if (thrown.code !== 'ENOENT') throw baseError(path, thrown);
+      });
+      return found?.size ?? 0;
+    },
     async destroy(path) {
       await rm(path, { force: true });
       await rm(`${path}-lock`, { force: true });
@@ -210,15 +216,20 @@ class LmdbSnapshot implements BaseSnapshot {
 
   find(key: Uint8Array): number {
     if (this.#released) throw released(this.#path);
-    const found = this.#database.getBinaryFast(key, this.#options);
-    if (found === undefined) return -1;
-    this.value = found;
-    return this.#database.lastSize;
+    try {
+      const found = this.#database.getBinaryFast(key, this.#options);
+      if (found === undefined) return -1;
+      this.value = found;
+      return this.#database.lastSize;
+    } catch (thrown) {
+      throw baseError(this.#path, thrown);
+    }
   }
 
   scan(from: Uint8Array, to: Uint8Array): BaseScan {
     if (this.#released) throw released(this.#path);
-    return new LmdbScan(this.#database.getRange({ start: from, end: to, ...this.#options })[Symbol.iterator]());
+    const range = this.#database.getRange({ start: from, end: to, ...this.#options });
+    return new LmdbScan(this.#path, range[Symbol.iterator]());
   }
 
   release(): void {
@@ -232,14 +243,16 @@ class LmdbSnapshot implements BaseSnapshot {
 class LmdbScan implements BaseScan {
   key: Uint8Array = new Uint8Array(0);
   value: Uint8Array = new Uint8Array(0);
+  readonly #path: string;
   readonly #entries: Iterator<{ readonly key: Uint8Array; readonly value: Uint8Array }>;
 
-  constructor(entries: Iterator<{ readonly key: Uint8Array; readonly value: Uint8Array }>) {
+  constructor(path: string, entries: Iterator<{ readonly key: Uint8Array; readonly value: Uint8Array }>) {
+    this.#path = path;
     this.#entries = entries;
   }
 
   next(): boolean {
-    const { done, value } = this.#entries.next();
+    const { done, value } = guarded(this.#path, () => this.#entries.next());
     if (done === true) return false;
     this.key = value.key;
     this.value = value.value;
@@ -295,9 +308,9 @@ function guarded<T>(path: string, call: () => T): T {
 }
 
 // lmdb.h.
-const MDB_CORRUPTED = -30796;
-const MDB_INVALID = -30793;
 const MDB_MAP_FULL = -30792;
+/** MDB_PAGE_NOTFOUND, MDB_CORRUPTED, MDB_INVALID, MDB_CURSOR_FULL, MDB_PAGE_FULL: a tree that is none; MDB_BAD_TXN comes after one of these. */
+const MDB_DAMAGED: readonly unknown[] = [-30797, -30796, -30793, -30787, -30786, -30782];
 const ENOSPC = 28;
 
 function baseError(path: string, cause: unknown): MillraceError {
@@ -306,6 +319,6 @@ function baseError(path: string, cause: unknown): MillraceError {
   const why = `${path}: ${cause instanceof Error ? cause.message : String(cause)}`;
   const details = { cause, context: { path } };
   if (code === MDB_MAP_FULL || code === ENOSPC) return new MillraceError('unavailable', 'BASE_FULL', why, details);
-  if (code === MDB_CORRUPTED || code === MDB_INVALID) return new MillraceError('corrupt', 'BASE_DAMAGED', why, details);
+  if (MDB_DAMAGED.includes(code)) return new MillraceError('corrupt', 'BASE_DAMAGED', why, details);
   return new MillraceError('unavailable', 'BASE_UNAVAILABLE', why, details);
 }

@@ -109,6 +109,7 @@ export class Machine {
     const bases = this.#bases;
     return {
       openReader: (path) => bases.openReader(path),
+      fileBytes: () => bases.fileBytes(),
       destroy: async (path) => {
         write();
         await bases.destroy(path);

@@ -48,6 +48,11 @@ export class MemoryBaseStores implements BaseStores {
     throw new MillraceError('unavailable', 'BASE_UNAVAILABLE', `${path} does not exist`);
   }
 
+  /** There is no file. */
+  async fileBytes(): Promise<number> {
+    return 0;
+  }
+
   async destroy(path: string): Promise<void> {
     this.#files.delete(path);
   }

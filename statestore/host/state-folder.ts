@@ -66,6 +66,8 @@ export interface StateFolderOptions {
   /** What HEAD's newest checkpoint has of the operator: needed when a checkpoint completed that this folder was not told of. */
   readonly parts?: readonly RemotePart[];
   readonly settings?: Partial<FolderSettings>;
+  /** What is there is not to be trusted. */
+  readonly anew?: boolean;
 }
 
 /** A segment of a checkpoint that has completed, as the manifest has it, of a task on this host. */
@@ -83,7 +85,7 @@ const everything: KeyGroups = { first: 0, last: 0xffff };
  *     ROOT/base                      LMDB: entries, and what it covers (`base-record.ts`)
  *     ROOT/segments/CHECKSUM         a segment, as a task took it; CHECKSUM.index beside it
  *     ROOT/list                      the completed ones of those (`folder-list.ts`), and the newest completed checkpoint
- *     ROOT/mark                      `clean`: the base was synced after its last change; otherwise the boot that changed it
+ *     ROOT/mark                      `clean`, and the length of the base: synced after its last change; otherwise the boot that changed it
  *
  * It is a cache: everything is in the checkpoint store as well. What cannot be trusted, because the machine lost power while
  * the base was written, or because HEAD does not confirm it, is given up and fetched anew (`hydrate`).
@@ -120,7 +122,8 @@ export class StateFolder {
     const { bases, bootId, logger, root, history } = options;
     const files = new FolderFiles(options);
     const list = await files.readList();
-    const base = list && (await FolderBase.open(bases, files, bootId));
+    const isTrusted = list !== undefined && options.anew !== true;
+    const base = isTrusted ? await FolderBase.open(bases, files, bootId) : undefined;
     if (list !== undefined && base !== undefined) {
       const folder = new StateFolder(options, files, base, list);
       if (await folder.#restore()) return folder;

@@ -11,6 +11,7 @@ import {
 } from '../host/base-record.js';
 import { BaseSource, type BaseState } from '../host/base-source.js';
 import type { BaseSnapshot, BaseStore, BaseStores } from '../host/base-store.js';
+import { checkedReader } from '../host/checked-base.js';
 import { basePath } from '../host/overlay-files.js';
 import { ENTRY, NOTHING } from '../host/overlay-segment.js';
 import { hashEntry } from '../tables/entry-hash.js';
@@ -100,7 +101,7 @@ export class StateView implements ColdState {
    *   description; `SEGMENT_CORRUPT`, `BASE_DAMAGED` (corrupt), `BASE_UNAVAILABLE`, `DISK_NOT_FOUND` (unavailable).
    */
   static async open(description: ViewDescription, options: StateViewOptions): Promise<StateView> {
-    const store = await options.bases.openReader(basePath(description.root));
+    const store = await openChecked(options.bases, basePath(description.root));
     const view = new StateView(options, description.root, store, description.line);
     try {
       view.#layers = view.#layers.next(options.files, description, options.range);
@@ -158,7 +159,7 @@ export class StateView implements ColdState {
 
   /** The same, on the base that is there now: the folder may have been thrown away, and begun anew, since this view was opened. */
   async reopen(description: ViewDescription): Promise<void> {
-    const store = await this.#options.bases.openReader(basePath(description.root));
+    const store = await openChecked(this.#options.bases, basePath(description.root));
     const before = this.#store;
     try {
       if (this.#isClosed) return;
@@ -411,6 +412,10 @@ export class StateView implements ColdState {
       context: { keyGroup },
     });
   }
+}
+
+async function openChecked(bases: BaseStores, path: string): Promise<BaseStore> {
+  return checkedReader(path, await bases.openReader(path));
 }
 
 function statesOf(blocks: SegmentBlocks): string[] {
