@@ -16,8 +16,8 @@ const GAP_MS_MAX = 800;
 /** Of the kills that come after new output was committed, so that there is a checkpoint to come back to; the others may hit a start or a recovery. */
 const AFTER_COMMIT_SHARE = 0.7;
 const COMMIT_MS_MAX = 60_000;
-const ROWS = 120_000;
-/** Split over four source tasks, of which the first has all of so few rows: about five seconds without a kill. */
+const ROWS = 300_000;
+/** Split over four source tasks, of which the first has all of so few rows: twelve seconds without a kill, so that a slow machine has time for several. */
 const RATE = 100_000;
 
 const CLUSTERS = [
